@@ -1,0 +1,48 @@
+/**
+ * What an audit record may hold: an allow-list by type. A record is built field by field from these and
+ * never from a request object, so that a secret cannot slip in.
+ */
+import type { Face, Operation } from '../access/operations.ts';
+
+export interface AuditRecord {
+  /** Milliseconds since the epoch. */
+  readonly timeMs: number;
+  readonly requestId: string;
+  /** undefined for refusals before a tenant is known: those go to the server's own stream. */
+  readonly tenant: string | undefined;
+  readonly identity?: string | undefined;
+  readonly certificateSerial?: string | undefined;
+  readonly certificateIssuer?: string | undefined;
+  /** Address of the peer, or of the client behind a listed proxy. */
+  readonly sourceIp?: string | undefined;
+  readonly face: Face | 'server';
+  readonly method?: string | undefined;
+  /** Decoded path, at most 512 characters of it. */
+  readonly path?: string | undefined;
+  readonly operation?: Operation | undefined;
+  readonly key?: string | undefined;
+  /** Bucket and object where the encryption context names them; other context values never appear in clear. */
+  readonly contextSha256?: string | undefined;
+  readonly decision: 'allow' | 'deny' | 'none';
+  /** The rule that decided, such as `policy app: allow /v1/key/generate/app*` or `admin`. */
+  readonly rule?: string | undefined;
+  /** HTTP status of the answer this record allows. */
+  readonly status: number;
+  /** `SELLO_…` code when the request failed. */
+  readonly error?: string | undefined;
+  /** For refusals: why, such as `certificate expired`. */
+  readonly reason?: string | undefined;
+  readonly durationMs: number;
+}
+
+/**
+ * One stream of records. `append` returns when the record has the durability the stream promises:
+ * `written`: the kernel has it; `synced`: the disk has it. Returns undefined when that is so already.
+ * Rejects with SELLO_AUDIT_UNAVAILABLE when it cannot be had within the deadline.
+ */
+export interface AuditStream {
+  append(record: AuditRecord): Promise<void> | undefined;
+  /** Listeners see each record's line once it is written (the KES log streams). Returns the unsubscribe. */
+  subscribe(listener: (record: AuditRecord) => void): () => void;
+  close(): Promise<void>;
+}

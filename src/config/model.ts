@@ -1,0 +1,186 @@
+/**
+ * The configuration as the rest of Sello sees it: parsed, validated, defaults filled in, secrets not yet read.
+ * Both a Sello file and a KES file end here. Durations are milliseconds.
+ */
+import type { Identity } from '../access/identity.ts';
+import type { Operation } from '../access/operations.ts';
+import type { TenantName } from '../tenants/name.ts';
+
+export interface Config {
+  /** `kes`: read from a KES file as it is, one tenant. */
+  readonly dialect: 'sello' | 'kes';
+  /** Absolute path of the file, undefined for `sello dev`. */
+  readonly file: string | undefined;
+  readonly processes: number;
+  readonly listeners: readonly ListenerConfig[];
+  /** Plain HTTP listener for /livez, /readyz, /metrics. */
+  readonly probes: { readonly host: string; readonly port: number } | undefined;
+  readonly limits: LimitsConfig;
+  readonly log: LogConfig;
+  /** Stream for refusals before a tenant is known. */
+  readonly serverAudit: AuditConfig;
+  readonly tenants: readonly TenantConfig[];
+  /** Upper bound in which deletes, policy changes and revocations reach every process. */
+  readonly propagationMs: number;
+  /** Things a person should know about this file: legacy fields, patterns that never match. Each has a line where known. */
+  readonly warnings: readonly ConfigNotice[];
+}
+
+export interface ConfigNotice {
+  readonly message: string;
+  readonly line: number | undefined;
+  /** True when `sello config check` counts it as an error although the server starts. */
+  readonly failsCheck: boolean;
+}
+
+export interface ListenerConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsConfig;
+  /** When not empty: SNI and :authority must be one of these (a missing SNI is accepted). */
+  readonly serverNames: readonly string[];
+}
+
+export interface TlsConfig {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly keyPassword: string | undefined;
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+}
+
+export interface LimitsConfig {
+  readonly maxConnections: number;
+  readonly maxRequestsInFlight: number;
+  readonly headersTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly handshakeTimeoutMs: number;
+  readonly maxHeaderBytes: number;
+  /** 0: connections live as long as they like. */
+  readonly maxConnectionAgeMs: number;
+  readonly shutdownTimeoutMs: number;
+  readonly http2: {
+    readonly maxConcurrentStreams: number;
+    readonly maxResetsPerSecond: number;
+    readonly maxSettings: number;
+    readonly maxOutstandingPings: number;
+    readonly maxSessionMemoryMb: number;
+  };
+}
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
+
+export interface LogConfig {
+  readonly level: LogLevel;
+  readonly format: 'json' | 'pretty';
+}
+
+export interface AuditConfig {
+  /** `off` writes nothing (KES's `log.audit: off` with no Sello audit section). */
+  readonly mode: 'written' | 'synced' | 'off';
+  /** Absolute path of the JSON lines file; `-` is standard output. */
+  readonly path: string;
+  /** A write that takes longer gives 503. */
+  readonly deadlineMs: number;
+  /** The server stream's own quota; further refusals of the same source and reason are counted, not written one by one. */
+  readonly maxRecordsPerSecond: number;
+}
+
+export interface TenantConfig {
+  readonly name: TenantName;
+  /** Identities that may do everything in this tenant. Empty: no admin. */
+  readonly admins: readonly Identity[];
+  readonly clients: ClientAuthConfig;
+  readonly policies: readonly PolicyConfig[];
+  readonly keystore: KeystoreConfig;
+  readonly cache: CacheConfig;
+  readonly audit: AuditConfig;
+  readonly quota: QuotaConfig;
+  readonly kes: KesFaceConfig;
+  /** Created at start when absent. */
+  readonly keys: readonly string[];
+}
+
+export interface ClientAuthConfig {
+  /** off: any leaf that is not a CA, identity by SPKI only. on: chain, dates, CRL. */
+  readonly auth: 'on' | 'off';
+  /** Trusted CAs with `auth: on`; a file or a folder. undefined with `on`: the system's roots. */
+  readonly caFile: string | undefined;
+  readonly crlFiles: readonly string[];
+  /** What a CRL past its nextUpdate means. */
+  readonly staleCrl: 'refuse' | 'accept';
+  readonly requireClientAuthEku: boolean;
+  readonly proxy: { readonly identities: readonly Identity[]; readonly header: string } | undefined;
+}
+
+export interface PolicyConfig {
+  readonly name: string;
+  readonly allow: readonly RuleConfig[];
+  readonly deny: readonly RuleConfig[];
+  readonly identities: readonly Identity[];
+}
+
+export type RuleConfig = KesRuleConfig | OperationRuleConfig;
+
+/** A KES path pattern such as `/v1/key/generate/app*`. */
+export interface KesRuleConfig {
+  readonly kind: 'kes';
+  readonly pattern: string;
+  /** `prefix`: KES since 2023-10. `glob`: the older path.Match rules, by setting. */
+  readonly matching: 'prefix' | 'glob';
+}
+
+export interface OperationRuleConfig {
+  readonly kind: 'operations';
+  readonly operations: readonly (Operation | '*')[];
+  /** Key patterns: exact names, or a prefix ending in `*`. Empty: every key. */
+  readonly keys: readonly string[];
+  readonly conditions: RuleConditions;
+}
+
+export interface RuleConditions {
+  /** Each named entry of the encryption context must equal the value, or start with it where the value ends in `*`. */
+  readonly context?: Readonly<Record<string, string>>;
+  /** CIDR blocks. */
+  readonly sources?: readonly string[];
+  /** UTC, `HH:MM-HH:MM`; may cross midnight. */
+  readonly timeOfDay?: string;
+  /** The rule holds for at most this many requests per second of one identity. */
+  readonly ratePerSecond?: number;
+}
+
+export type KeystoreConfig =
+  | { readonly kind: 'memory' }
+  | { readonly kind: 'fs'; readonly path: string }
+  | { readonly kind: 'file'; readonly path: string; readonly rootKey: SecretSource };
+
+/** Where a secret comes from; read at start, never logged. */
+export type SecretSource =
+  | { readonly from: 'file'; readonly path: string }
+  | { readonly from: 'env'; readonly name: string }
+  | { readonly from: 'credential'; readonly name: string };
+
+export interface CacheConfig {
+  readonly maxEntries: number;
+  /** A key is loaded anew this long after it was loaded. 0: no limit but `unused`. */
+  readonly expiryMs: number;
+  /** A key unused this long is forgotten. */
+  readonly unusedMs: number;
+  /** How long keys are served past their life while the store is down. 0: not at all. */
+  readonly offlineMs: number;
+  readonly negativeMs: number;
+}
+
+export interface QuotaConfig {
+  /** Requests per second; 0: no limit. */
+  readonly requestsPerSecond: number;
+  readonly burst: number;
+  readonly maxRequestsInFlight: number;
+}
+
+export interface KesFaceConfig {
+  /** Per-route settings of a KES file's `api` section, by route path. Only harmless routes may skip authentication. */
+  readonly routes: Readonly<Record<string, { readonly skipAuth: boolean; readonly timeoutMs: number | undefined }>>;
+  /** `2021` serves the error texts that clients before 2022 know. */
+  readonly errorTexts: 'current' | '2021';
+}

@@ -1,0 +1,60 @@
+/**
+ * The one registry of errors. Every failure that can reach a caller, a log or an audit record has a
+ * stable `SELLO_…` code, a public message without secrets or internals, and says whether a retry can help.
+ * docs/errors.md lists them; a test holds that table and this registry together.
+ */
+
+/** What an error means, independent of any wire face. A face maps codes to its own status and text. */
+export interface ErrorKind {
+  /** True when the same request may succeed later without a change by the caller. */
+  readonly retryable: boolean;
+  /** Text that may leave the process. */
+  readonly message: string;
+}
+
+export const errorKinds = {
+  SELLO_KEY_NOT_FOUND: { retryable: false, message: 'key does not exist' },
+  SELLO_KEY_EXISTS: { retryable: false, message: 'key already exists' },
+  SELLO_KEY_NAME_INVALID: { retryable: false, message: 'key name is empty, too long or contains invalid characters' },
+  SELLO_KEY_ALGORITHM_UNSUPPORTED: { retryable: false, message: 'algorithm is not supported' },
+  SELLO_KEY_MATERIAL_INVALID: { retryable: false, message: 'key material has the wrong size' },
+  SELLO_KEY_WITHOUT_MAC: { retryable: false, message: 'key does not support HMAC' },
+  SELLO_CIPHERTEXT_NOT_AUTHENTIC: { retryable: false, message: 'decryption failed: ciphertext is not authentic' },
+  SELLO_STORE_UNREACHABLE: { retryable: true, message: 'key store is not reachable' },
+  SELLO_STORE_FAILED: { retryable: true, message: 'key store failed' },
+  SELLO_STORED_KEY_UNREADABLE: { retryable: false, message: 'stored key cannot be read' },
+  SELLO_NOT_AUTHORIZED: { retryable: false, message: 'not authorized: insufficient permissions' },
+  SELLO_RATE_LIMITED: { retryable: true, message: 'too many requests' },
+  SELLO_CLIENT_CERTIFICATE_REQUIRED: { retryable: false, message: 'client certificate is required' },
+  SELLO_CLIENT_CERTIFICATE_AMBIGUOUS: { retryable: false, message: 'more than one client certificate' },
+  SELLO_CLIENT_CERTIFICATE_REJECTED: { retryable: false, message: 'client certificate is not accepted' },
+  SELLO_AUDIT_UNAVAILABLE: { retryable: true, message: 'audit record cannot be written' },
+  SELLO_DRAINING: { retryable: true, message: 'server is shutting down' },
+  SELLO_CONFIG_INVALID: { retryable: false, message: 'configuration is not valid' },
+  SELLO_API_KEY_INVALID: { retryable: false, message: 'API key is not valid' },
+  SELLO_INTERNAL: { retryable: true, message: 'internal error' },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof errorKinds;
+
+/** A failure with a stable code. `detail` and `cause` are for logs and never leave the process. */
+export class SelloError extends Error {
+  readonly code: ErrorCode;
+  readonly detail: string | undefined;
+
+  constructor(code: ErrorCode, options: { detail?: string; cause?: unknown } = {}) {
+    super(errorKinds[code].message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'SelloError';
+    this.code = code;
+    this.detail = options.detail;
+  }
+
+  get retryable(): boolean {
+    return errorKinds[this.code].retryable;
+  }
+}
+
+/** True when `error` is a {@link SelloError} with this code. */
+export function hasCode(error: unknown, code: ErrorCode): error is SelloError {
+  return error instanceof SelloError && error.code === code;
+}
