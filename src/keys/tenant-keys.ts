@@ -7,9 +7,11 @@ import { SelloError } from '../errors.ts';
 import type { Keystore, ListOptions, NamePage } from '../keystores/index.ts';
 import { KeyCache } from './cache.ts';
 import { issueDataKey, open, seal, mac, type DataKey } from './ciphertext.ts';
-import { MasterKey, generateMasterKey, importMasterKey, type KeyAlgorithm } from './material.ts';
+import type { KeyAlgorithm } from './algorithm.ts';
+import { formatInstant, instantFromDate } from './instant.ts';
+import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
-import { parseStoredKey, serializeStoredKey } from './stored-key.ts';
+import { formatStoredKey, parseStoredKey } from './stored-key.ts';
 
 export interface KeyDescription {
   readonly algorithm: KeyAlgorithm;
@@ -55,16 +57,16 @@ export class TenantKeys {
   }
 
   async create(name: KeyName, by: string): Promise<void> {
-    await this.#write(name, generateMasterKey(by));
+    await this.#write(name, MasterKey.generate(factsNow('AES256', by)));
   }
 
   /** Copies `bytes`; the caller wipes its own. */
   async importKey(name: KeyName, bytes: Buffer, algorithm: KeyAlgorithm, by: string): Promise<void> {
-    await this.#write(name, importMasterKey(bytes, algorithm, by));
+    await this.#write(name, MasterKey.import(bytes, factsNow(algorithm, by)));
   }
 
   async #write(name: KeyName, key: MasterKey): Promise<void> {
-    const stored = serializeStoredKey(key);
+    const stored = formatStoredKey(key);
     key.wipe();
     try {
       await this.#store.create(name, stored);
@@ -148,7 +150,14 @@ export class TenantKeys {
 }
 
 function describeKey(key: MasterKey): KeyDescription {
-  return { algorithm: key.algorithm, createdAt: key.createdAt, createdBy: key.createdBy };
+  return { algorithm: key.algorithm, createdAt: formatInstant(key.createdAt), createdBy: key.createdBy };
+}
+
+/** KES stamps nanoseconds; the clock's own are milliseconds, the rest tells keys of one millisecond apart. */
+function factsNow(algorithm: KeyAlgorithm, createdBy: string): KeyFacts {
+  const { seconds, nanoseconds } = instantFromDate(new Date());
+  const sub = Number(process.hrtime.bigint() % 1_000_000n);
+  return { algorithm, createdBy, createdAt: { seconds, nanoseconds: nanoseconds + sub } };
 }
 
 function openAll(key: MasterKey, items: readonly (readonly [Buffer, Buffer])[]): Buffer[] {

@@ -2,7 +2,7 @@
  * Answers of the KES face. Clients compare status and message for equality, so every text here is part of the wire
  * (reference: recordings wire/*). Bodies are built as bytes: data keys never become strings.
  */
-import { encodeBase64Into } from '../../crypto/index.ts';
+import { base64Length, encodeBase64Into } from '../../crypto/index.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
 import { goString } from './json.ts';
 
@@ -112,10 +112,6 @@ const hmacOpen = Buffer.from('{"hmac":"');
 const close = Buffer.from('"}\n');
 const bulkClose = Buffer.from('"}');
 
-function base64Length(bytes: number): number {
-  return Math.ceil(bytes / 3) * 4;
-}
-
 function concatenate(parts: readonly { text?: Buffer; bytes?: Buffer }[]): Buffer {
   let length = 0;
   for (const part of parts) length += part.text?.length ?? base64Length(part.bytes!.length);
@@ -123,7 +119,7 @@ function concatenate(parts: readonly { text?: Buffer; bytes?: Buffer }[]): Buffe
   let at = 0;
   for (const part of parts) {
     if (part.text !== undefined) at += part.text.copy(out, at);
-    else at += encodeBase64Into(out, at, part.bytes!);
+    else at = encodeBase64Into(out, at, part.bytes!);
   }
   return out;
 }
@@ -132,9 +128,9 @@ function concatenate(parts: readonly { text?: Buffer; bytes?: Buffer }[]): Buffe
 export function dataKeyAnswer(plaintext: Buffer, ciphertext: Buffer): Answer {
   const body = Buffer.allocUnsafeSlow(14 + base64Length(plaintext.length) + 16 + base64Length(ciphertext.length) + 3);
   let at = plaintextOpen.copy(body, 0);
-  at += encodeBase64Into(body, at, plaintext);
+  at = encodeBase64Into(body, at, plaintext);
   at += ciphertextNext.copy(body, at);
-  at += encodeBase64Into(body, at, ciphertext);
+  at = encodeBase64Into(body, at, ciphertext);
   close.copy(body, at);
   plaintext.fill(0);
   return { status: 200, body, type: json, secret: true };

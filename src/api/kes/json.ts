@@ -9,10 +9,10 @@ import { decodeBase64 } from '../../crypto/index.ts';
 /** Go: json.Decoder gives up at this depth. */
 const maxDepth = 10_000;
 
-/** What a field must hold. */
-export type FieldKind = 'bytes' | 'text';
+/** What a field must hold: bytes, bytes that are a secret (in memory of their own), or text. */
+export type FieldKind = 'bytes' | 'secret' | 'text';
 export type Fields = Record<string, FieldKind>;
-export type Parsed<F extends Fields> = { [K in keyof F]?: F[K] extends 'bytes' ? Buffer : string };
+export type Parsed<F extends Fields> = { [K in keyof F]?: F[K] extends 'text' ? string : Buffer };
 
 class Malformed extends Error {}
 const malformed = new Malformed('malformed JSON');
@@ -177,8 +177,12 @@ function text(scanner: Scanner, token: { start: number; end: number; escaped: bo
   return token.escaped ? (JSON.parse(`"${raw}"`) as string).toWellFormed() : raw;
 }
 
-function bytesOfString(scanner: Scanner, token: { start: number; end: number; escaped: boolean }): Buffer | undefined {
-  if (!token.escaped) return decodeBase64(scanner.source, token.start, token.end);
+function bytesOfString(
+  scanner: Scanner,
+  token: { start: number; end: number; escaped: boolean },
+  kind: 'bytes' | 'secret',
+): Buffer | undefined {
+  if (!token.escaped) return decodeBase64(scanner.source, token.start, token.end, kind === 'secret' ? 'own' : 'pooled');
   // An escape inside base64 can only be one of its letters, `\/`, or a line break that decoding ignores.
   const plain = Buffer.from(text(scanner, token), 'utf8');
   const decoded = decodeBase64(plain, 0, plain.length);
@@ -249,13 +253,13 @@ function readObject<F extends Fields>(scanner: Scanner, fields: F): Parsed<F> | 
     if (kind === undefined) scanner.skip();
     else if (scanner.peek() === 0x6e) {
       scanner.word('null');
-      if (kind === 'bytes') result[name] = undefined;
+      if (kind !== 'text') result[name] = undefined;
     } else if (scanner.peek() === quote) {
       const value = scanner.string();
-      const read = kind === 'text' ? text(scanner, value) : bytesOfString(scanner, value);
+      const read = kind === 'text' ? text(scanner, value) : bytesOfString(scanner, value, kind);
       if (read === undefined) fits = false;
       result[name] = read;
-    } else if (kind === 'bytes' && scanner.peek() === 0x5b) {
+    } else if (kind !== 'text' && scanner.peek() === 0x5b) {
       const read = bytesOfArray(scanner);
       if (read === undefined) fits = false;
       result[name] = read;

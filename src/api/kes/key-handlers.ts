@@ -52,7 +52,7 @@ function then<T>(value: T | Promise<T>, next: (value: T) => Answer): Answer | Pr
 const create: NamedHandler = (call, name) => call.tenant.keys.create(name, call.identity ?? '').then(() => empty);
 
 const importKey: NamedHandler = (call, name) => {
-  const fields = { key: 'bytes', cipher: 'text', bytes: 'bytes', algorithm: 'text' } as const;
+  const fields = { key: 'secret', cipher: 'text', bytes: 'secret', algorithm: 'text' } as const;
   const request = call.body.bytes.length === 0 ? undefined : parseObject(call.body.bytes, fields);
   if (request === undefined) return closing(call, invalidImport);
   const cipher = request.cipher ?? request.algorithm ?? '';
@@ -91,7 +91,7 @@ const generate: NamedHandler = (call, name) => {
 };
 
 const encrypt: NamedHandler = (call, name) => {
-  const request = parseObject(call.body.bytes, { plaintext: 'bytes', context: 'bytes', version: 'text' });
+  const request = parseObject(call.body.bytes, { plaintext: 'secret', context: 'bytes', version: 'text' });
   if (request === undefined) return closing(call, invalidBody);
   call.context = request.context;
   const plaintext = request.plaintext ?? none;
@@ -123,7 +123,7 @@ const bulkDecrypt: NamedHandler = (call, name) => {
 };
 
 const hmac: NamedHandler = (call, name) => {
-  const request = parseObject(call.body.bytes, { message: 'bytes', version: 'text' });
+  const request = parseObject(call.body.bytes, { message: 'secret', version: 'text' });
   if (request === undefined) return closing(call, invalidBody);
   return then(call.tenant.keys.mac(name, request.message ?? none), (digest) => closing(call, hmacAnswer(digest)));
 };
