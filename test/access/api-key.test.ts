@@ -4,7 +4,7 @@ import t from 'tap';
 import { certificateOf, generateApiKey, parseApiKey } from '../../src/access/api-key.ts';
 import { identityOfCertificate } from '../../src/access/certificate.ts';
 import { hasCode } from '../../src/errors.ts';
-import { apiKeys } from '../vectors/kes.ts';
+import { apiKeys } from '../keys/kes-vectors.ts';
 
 const { valid, other } = apiKeys();
 

@@ -2,7 +2,7 @@ import { createHash, X509Certificate } from 'node:crypto';
 import t from 'tap';
 import { identityOfCertificate } from '../../src/access/certificate.ts';
 import { issueCertificate } from '../../src/access/issue-certificate.ts';
-import { certificates } from '../vectors/kes.ts';
+import { certificates } from '../keys/kes-vectors.ts';
 
 t.test('a certificate has the identity KES gives it, in every form', (t) => {
   for (const { type, note = '', cert_pem, identity } of certificates()) {

@@ -10,7 +10,7 @@ import {
   PreparedHmac,
   type Aead,
 } from '../../src/crypto/index.ts';
-import { hex, wycheproof, wycheproofMissing, type WycheproofTest } from '../vectors/wycheproof.ts';
+import { hex, wycheproof, wycheproofMissing, type WycheproofTest } from './wycheproof-files.ts';
 
 type Open = (key: Buffer, nonce: Buffer, aad: Buffer, sealed: Buffer) => Buffer | undefined;
 type Seal = (key: Buffer, nonce: Buffer, aad: Buffer, plaintext: Buffer) => Buffer;

@@ -5,7 +5,9 @@ import path from 'node:path';
 const folder = path.resolve(import.meta.dirname, '../../../shared/vectors/wycheproof');
 
 /** A reason to skip, or false. */
-export const wycheproofMissing: string | false = existsSync(folder) ? false : `no Wycheproof files in ${folder}`;
+export const wycheproofMissing: string | false = existsSync(folder)
+  ? false
+  : `no Wycheproof files in ${folder}`;
 
 export interface WycheproofTest {
   readonly tcId: number;
