@@ -1,5 +1,12 @@
 /** Certificates and API keys for the real clients of a test: one throw-away CA, short lives, files as programs want them. */
-import { createHash, createPublicKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  randomBytes,
+  webcrypto,
+  X509Certificate,
+} from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
@@ -9,11 +16,11 @@ import {
   ExtendedKeyUsageExtension,
   KeyUsageFlags,
   KeyUsagesExtension,
+  PemConverter,
   SubjectAlternativeNameExtension,
   X509CertificateGenerator,
   type X509Certificate as IssuedCertificate,
 } from '@peculiar/x509';
-import { PemConverter } from '@peculiar/x509';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const lifeMs = 24 * 3600_000;
@@ -69,7 +76,9 @@ export async function createAuthority(folder: string): Promise<TestAuthority> {
       extensions: [
         new BasicConstraintsExtension(false, undefined, true),
         new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-        new ExtendedKeyUsageExtension([usage === 'server' ? ExtendedKeyUsage.serverAuth : ExtendedKeyUsage.clientAuth]),
+        new ExtendedKeyUsageExtension([
+          usage === 'server' ? ExtendedKeyUsage.serverAuth : ExtendedKeyUsage.clientAuth,
+        ]),
         ...(usage === 'server'
           ? [
               new SubjectAlternativeNameExtension([
@@ -94,12 +103,9 @@ export async function createAuthority(folder: string): Promise<TestAuthority> {
 /** A new API key: `kes:v1:` + base64(0x00 ‖ Ed25519 seed); its identity is that of the public key (KES format). */
 export function createApiKey(): ApiKey {
   const seed = randomBytes(32);
-  const publicKey = createPublicKey({
-    key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]),
-    format: 'der',
-    type: 'pkcs8',
-  });
-  const spki = publicKey.export({ format: 'der', type: 'spki' });
+  const pkcs8 = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]);
+  const privateKey = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
+  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
   return {
     text: `kes:v1:${Buffer.concat([Buffer.of(0), seed]).toString('base64')}`,
     identity: createHash('sha256').update(spki).digest('hex'),
@@ -107,7 +113,10 @@ export function createApiKey(): ApiKey {
 }
 
 function identityOf(certificate: IssuedCertificate): string {
-  const spki = new X509Certificate(certificate.toString('pem')).publicKey.export({ format: 'der', type: 'spki' });
+  const spki = new X509Certificate(certificate.toString('pem')).publicKey.export({
+    format: 'der',
+    type: 'spki',
+  });
   return createHash('sha256').update(spki).digest('hex');
 }
 

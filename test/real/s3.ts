@@ -64,7 +64,9 @@ export class S3 {
   }
 
   copy(from: string, bucket: string, key: string, headers: Record<string, string> = {}): Promise<S3Answer> {
-    return this.call('PUT', `/${bucket}/${key}`, { headers: { 'x-amz-copy-source': encodePath(from), ...headers } });
+    return this.call('PUT', `/${bucket}/${key}`, {
+      headers: { 'x-amz-copy-source': encodePath(from), ...headers },
+    });
   }
 
   /** Every key of a bucket, in the order of the answers, page after page (ListObjectsV2). */
@@ -100,14 +102,20 @@ export class S3 {
     for (const [index, body] of parts.entries()) {
       const partNumber = String(index + 1);
       const done = expect(await this.call('PUT', path, { query: { partNumber, uploadId }, body }), 200);
-      listed.push(`<Part><PartNumber>${partNumber}</PartNumber><ETag>${done.headers['etag'] ?? ''}</ETag></Part>`);
+      listed.push(
+        `<Part><PartNumber>${partNumber}</PartNumber><ETag>${done.headers['etag'] ?? ''}</ETag></Part>`,
+      );
     }
     const document = `<CompleteMultipartUpload>${listed.join('')}</CompleteMultipartUpload>`;
     return this.call('POST', path, { query: { uploadId }, body: Buffer.from(document) });
   }
 
   /** One signed request. `path` is not yet percent-encoded. */
-  async call(method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE', path: string, call: S3Call = {}): Promise<S3Answer> {
+  async call(
+    method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE',
+    path: string,
+    call: S3Call = {},
+  ): Promise<S3Answer> {
     const body = call.body ?? Buffer.alloc(0);
     const target = encodePath(path);
     const query = Object.entries(call.query ?? {})
@@ -161,9 +169,15 @@ export class S3 {
       bodyHash,
     ].join('\n');
     const scope = `${day}/${region}/${service}/aws4_request`;
-    const toSign = ['AWS4-HMAC-SHA256', stamp, scope, createHash('sha256').update(canonical).digest('hex')].join('\n');
+    const toSign = [
+      'AWS4-HMAC-SHA256',
+      stamp,
+      scope,
+      createHash('sha256').update(canonical).digest('hex'),
+    ].join('\n');
     let key: Buffer = Buffer.from(`AWS4${secretKey}`);
-    for (const part of [day, region, service, 'aws4_request']) key = createHmac('sha256', key).update(part).digest();
+    for (const part of [day, region, service, 'aws4_request'])
+      key = createHmac('sha256', key).update(part).digest();
     const signature = createHmac('sha256', key).update(toSign).digest('hex');
     headers['authorization'] =
       `AWS4-HMAC-SHA256 Credential=${accessKey}/${scope}, SignedHeaders=${names.join(';')}, Signature=${signature}`;
@@ -174,7 +188,9 @@ export class S3 {
 /** The answer, if it has this status; otherwise an error that tells the server's own. */
 export function expect(answer: S3Answer, status: number): S3Answer {
   if (answer.status === status) return answer;
-  throw new Error(`S3 answered ${String(answer.status)} ${answer.code ?? ''}: ${answer.body.toString().slice(0, 300)}`);
+  throw new Error(
+    `S3 answered ${String(answer.status)} ${answer.code ?? ''}: ${answer.body.toString().slice(0, 300)}`,
+  );
 }
 
 function element(xml: string, name: string): string | undefined {
@@ -183,7 +199,10 @@ function element(xml: string, name: string): string | undefined {
 
 /** RFC 3986 unreserved characters stay as they are, all others are escaped (as Signature Version 4 asks). */
 function encode(text: string): string {
-  return encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+  return encodeURIComponent(text).replace(
+    /[!'()*]/g,
+    (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
 }
 
 function encodePath(path: string): string {

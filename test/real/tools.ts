@@ -62,7 +62,10 @@ export async function toolPath(name: ToolName): Promise<string> {
  * Path of the tool's program, built first where it is not there yet. Of several processes that ask at once one
  * builds and the others wait for it. Rejects with {@link ToolMissing} when it cannot be built here.
  */
-export async function buildTool(name: ToolName, progress: (line: string) => void = () => undefined): Promise<string> {
+export async function buildTool(
+  name: ToolName,
+  progress: (line: string) => void = () => undefined,
+): Promise<string> {
   const path = await toolPath(name);
   if (await exists(path)) return path;
   await mkdir(join(path, '..'), { recursive: true });
@@ -109,7 +112,16 @@ export async function needTools<const N extends ToolName>(
 }
 
 async function goBuild(tool: Tool, output: string): Promise<void> {
-  const args = ['build', '-trimpath', '-buildvcs=false', '-mod=readonly', '-ldflags=-s -w', '-o', output, tool.package];
+  const args = [
+    'build',
+    '-trimpath',
+    '-buildvcs=false',
+    '-mod=readonly',
+    '-ldflags=-s -w',
+    '-o',
+    output,
+    tool.package,
+  ];
   const child = spawn('go', args, {
     cwd: moduleFolder(tool),
     env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '', GOWORK: 'off' },
@@ -117,7 +129,9 @@ async function goBuild(tool: Tool, output: string): Promise<void> {
     timeout: buildTimeoutMs,
   });
   let complaint = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint = (complaint + text).slice(-2000)));
+  child.stderr
+    .setEncoding('utf8')
+    .on('data', (text: string) => (complaint = (complaint + text).slice(-2000)));
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', (error: NodeJS.ErrnoException) => {
       reject(error.code === 'ENOENT' ? new ToolMissing('there is no `go` on PATH') : error);
