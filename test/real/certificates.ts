@@ -3,28 +3,28 @@ import {
   createHash,
   createPrivateKey,
   createPublicKey,
+  generateKeyPairSync,
   randomBytes,
-  webcrypto,
-  X509Certificate,
+  sign,
+  type KeyObject,
 } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  BasicConstraintsExtension,
-  cryptoProvider,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  PemConverter,
-  SubjectAlternativeNameExtension,
-  X509CertificateGenerator,
-  type X509Certificate as IssuedCertificate,
-} from '@peculiar/x509';
+import { bitString, bool, context, integer, name, objectId, octets, pem, sequence, utcTime } from './der.ts';
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const lifeMs = 24 * 3600_000;
 const clockSkewMs = 3600_000;
+
+/** Object identifiers of RFC 5280 and RFC 5758. */
+const oid = {
+  ecdsaWithSha256: '1.2.840.10045.4.3.2',
+  basicConstraints: '2.5.29.19',
+  keyUsage: '2.5.29.15',
+  extendedKeyUsage: '2.5.29.37',
+  subjectAltName: '2.5.29.17',
+  serverAuth: '1.3.6.1.5.5.7.3.1',
+  clientAuth: '1.3.6.1.5.5.7.3.2',
+};
 
 /** A certificate with its key, as PEM files, and the identity KES gives it. */
 export interface CertificateFiles {
@@ -48,53 +48,36 @@ export interface TestAuthority {
 
 /** A CA whose files live in `folder`. Server certificates are for 127.0.0.1 and localhost. */
 export async function createAuthority(folder: string): Promise<TestAuthority> {
-  cryptoProvider.set(webcrypto as Crypto);
   await mkdir(folder, { recursive: true });
-  const caKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const authority = await X509CertificateGenerator.createSelfSigned({
-    ...dates(),
-    name: 'CN=Sello test CA',
-    keys: caKeys,
-    signingAlgorithm: algorithm,
-    extensions: [
-      new BasicConstraintsExtension(true, undefined, true),
-      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-    ],
-  });
+  const authority = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const caName = 'Sello test CA';
+  const caExtensions = [
+    extension(oid.basicConstraints, true, sequence(bool(true))),
+    extension(oid.keyUsage, true, Buffer.of(0x03, 0x02, 0x01, 0x06)), // keyCertSign, cRLSign
+  ];
   const ca = join(folder, 'ca.crt');
-  await writeFile(ca, authority.toString('pem'));
+  await writeFile(ca, certificate(caName, caName, authority.publicKey, authority.privateKey, caExtensions));
 
   async function issue(commonName: string, usage: 'server' | 'client'): Promise<CertificateFiles> {
-    const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-    const issued = await X509CertificateGenerator.create({
-      ...dates(),
-      subject: `CN=${commonName}`,
-      issuer: authority.subject,
-      publicKey: keys.publicKey,
-      signingKey: caKeys.privateKey,
-      signingAlgorithm: algorithm,
-      extensions: [
-        new BasicConstraintsExtension(false, undefined, true),
-        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-        new ExtendedKeyUsageExtension([
-          usage === 'server' ? ExtendedKeyUsage.serverAuth : ExtendedKeyUsage.clientAuth,
-        ]),
-        ...(usage === 'server'
-          ? [
-              new SubjectAlternativeNameExtension([
-                { type: 'ip', value: '127.0.0.1' },
-                { type: 'dns', value: 'localhost' },
-              ]),
-            ]
-          : []),
-      ],
-    });
+    const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const extensions = [
+      extension(oid.basicConstraints, true, sequence()),
+      extension(oid.keyUsage, true, Buffer.of(0x03, 0x02, 0x07, 0x80)), // digitalSignature
+      extension(
+        oid.extendedKeyUsage,
+        false,
+        sequence(objectId(usage === 'server' ? oid.serverAuth : oid.clientAuth)),
+      ),
+    ];
+    if (usage === 'server') {
+      const names = sequence(context(2, Buffer.from('localhost')), context(7, Buffer.of(127, 0, 0, 1)));
+      extensions.push(extension(oid.subjectAltName, false, names));
+    }
     const cert = join(folder, `${commonName}.crt`);
     const key = join(folder, `${commonName}.key`);
-    const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', keys.privateKey);
-    await writeFile(cert, issued.toString('pem'));
-    await writeFile(key, PemConverter.encode(pkcs8, 'PRIVATE KEY'), { mode: 0o600 });
-    return { cert, key, identity: identityOf(issued) };
+    await writeFile(cert, certificate(commonName, caName, keys.publicKey, authority.privateKey, extensions));
+    await writeFile(key, keys.privateKey.export({ format: 'pem', type: 'pkcs8' }), { mode: 0o600 });
+    return { cert, key, identity: identityOf(keys.publicKey) };
   }
 
   return { ca, issue };
@@ -105,25 +88,41 @@ export function createApiKey(): ApiKey {
   const seed = randomBytes(32);
   const pkcs8 = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]);
   const privateKey = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
-  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
   return {
     text: `kes:v1:${Buffer.concat([Buffer.of(0), seed]).toString('base64')}`,
-    identity: createHash('sha256').update(spki).digest('hex'),
+    identity: identityOf(createPublicKey(privateKey)),
   };
 }
 
-function identityOf(certificate: IssuedCertificate): string {
-  const spki = new X509Certificate(certificate.toString('pem')).publicKey.export({
-    format: 'der',
-    type: 'spki',
-  });
-  return createHash('sha256').update(spki).digest('hex');
+function identityOf(publicKey: KeyObject): string {
+  return createHash('sha256')
+    .update(publicKey.export({ format: 'der', type: 'spki' }))
+    .digest('hex');
 }
 
-function dates(): { serialNumber: string; notBefore: Date; notAfter: Date } {
-  return {
-    serialNumber: `01${randomBytes(15).toString('hex')}`,
-    notBefore: new Date(Date.now() - clockSkewMs),
-    notAfter: new Date(Date.now() + lifeMs),
-  };
+/** A version 3 certificate (RFC 5280 §4.1) as PEM. */
+function certificate(
+  subject: string,
+  issuer: string,
+  publicKey: KeyObject,
+  signer: KeyObject,
+  extensions: readonly Buffer[],
+): string {
+  const now = Date.now();
+  const body = sequence(
+    context(0, integer(Buffer.of(2)), 'constructed'),
+    integer(Buffer.concat([Buffer.of(1), randomBytes(15)])),
+    sequence(objectId(oid.ecdsaWithSha256)),
+    name(issuer),
+    sequence(utcTime(new Date(now - clockSkewMs)), utcTime(new Date(now + lifeMs))),
+    name(subject),
+    publicKey.export({ format: 'der', type: 'spki' }),
+    context(3, sequence(...extensions), 'constructed'),
+  );
+  const signature = sign('sha256', body, signer);
+  return pem('CERTIFICATE', sequence(body, sequence(objectId(oid.ecdsaWithSha256)), bitString(signature)));
+}
+
+function extension(id: string, critical: boolean, value: Buffer): Buffer {
+  return sequence(objectId(id), ...(critical ? [bool(true)] : []), octets(value));
 }
