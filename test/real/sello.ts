@@ -2,23 +2,56 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { connect } from 'node:tls';
-import { createAuthority, createApiKey, type ApiKey, type TestAuthority } from './certificates.ts';
+import {
+  createAuthority,
+  createApiKey,
+  type ApiKey,
+  type CertificateFiles,
+  type TestAuthority,
+} from './certificates.ts';
 import { freePort, RunningProcess } from './process.ts';
 
 const projectRoot = resolve(import.meta.dirname, '../..');
 
-/** A configuration file as KES reads it. JSON is YAML. */
-export type KesConfig = Readonly<Record<string, unknown>>;
+export type Policies = Readonly<Record<string, { allow: string[]; deny?: string[]; identities: string[] }>>;
+
+/** What a configuration file has to name. */
+export interface ConfigFacts {
+  /** `127.0.0.1:PORT` */
+  readonly address: string;
+  readonly server: CertificateFiles;
+  readonly adminIdentity: string;
+  /** Folder of the master keys. */
+  readonly keys: string;
+  readonly policies: Policies;
+}
 
 export interface SelloOptions {
   /** For keys, logs, certificates and the configuration. */
   readonly folder: string;
-  /** Policies by name, as in a KES file. `identities` are given here too. */
-  readonly policies?: Readonly<Record<string, { allow: string[]; deny?: string[]; identities: string[] }>>;
-  /** Merged over the generated file's top level. */
-  readonly config?: KesConfig;
+  /** A CA that exists already. */
+  readonly authority?: TestAuthority;
+  /** Policies by name, as in a KES file. */
+  readonly policies?: Policies;
+  /** The configuration file's content, by default {@link kesConfig}. JSON is YAML. */
+  readonly config?: (facts: ConfigFacts) => object;
   /** Prefix of the command line, such as `taskset -c 0`. */
   readonly wrapper?: readonly string[];
+  readonly nodeOptions?: readonly string[];
+}
+
+/** A file as people have it from KES: keystore fs, one admin, `auth: off`, audit on. */
+export function kesConfig(facts: ConfigFacts): Record<string, unknown> {
+  return {
+    version: 'v1',
+    address: facts.address,
+    admin: { identity: facts.adminIdentity },
+    tls: { cert: facts.server.cert, key: facts.server.key },
+    policy: facts.policies,
+    cache: { expiry: { any: '5m', unused: '60s', offline: '0s' } },
+    log: { error: 'on', audit: 'on' },
+    keystore: { fs: { path: facts.keys } },
+  };
 }
 
 export class Sello {
@@ -40,23 +73,18 @@ export class Sello {
     this.keys = join(options.folder, 'keys');
   }
 
-  /** Starts with a KES file, keystore fs, one admin with an API key, `auth: off` as KES's default is. */
-  static async start(options: SelloOptions & { authority?: TestAuthority }): Promise<Sello> {
+  /** Writes the configuration and starts; the admin has an API key. */
+  static async start(options: SelloOptions): Promise<Sello> {
     await mkdir(join(options.folder, 'keys'), { recursive: true });
     const authority = options.authority ?? (await createAuthority(join(options.folder, 'certs')));
     const sello = new Sello(options, await freePort(), authority, createApiKey());
-    const server = await authority.issue('sello', 'server');
-    const config: KesConfig = {
-      version: 'v1',
+    const config = (options.config ?? kesConfig)({
       address: `127.0.0.1:${String(sello.port)}`,
-      admin: { identity: sello.admin.identity },
-      tls: { cert: server.cert, key: server.key },
-      policy: options.policies ?? {},
-      cache: { expiry: { any: '5m', unused: '60s', offline: '0s' } },
-      log: { error: 'on', audit: 'on' },
-      keystore: { fs: { path: sello.keys } },
-      ...options.config,
-    };
+      server: await authority.issue('sello', 'server'),
+      adminIdentity: sello.admin.identity,
+      keys: sello.keys,
+      policies: options.policies ?? {},
+    });
     await writeFile(sello.#configFile, JSON.stringify(config, undefined, 2));
     await sello.run();
     return sello;
@@ -68,7 +96,8 @@ export class Sello {
 
   /** Starts the process (again) on the same port, keys and configuration. */
   async run(): Promise<void> {
-    const command = [...(this.#options.wrapper ?? []), process.execPath, join(projectRoot, 'src/main.ts')];
+    const { wrapper = [], nodeOptions = [] } = this.#options;
+    const command = [...wrapper, process.execPath, ...nodeOptions, join(projectRoot, 'src/main.ts')];
     this.#process = await RunningProcess.start({
       command: command[0]!,
       args: [...command.slice(1), 'serve', '--config', this.#configFile],
