@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { Agent, request } from 'undici';
 import type { CertificateFiles, TestAuthority } from '../test/real/certificates.ts';
 import { KmsGo } from '../test/real/kmsgo.ts';
-import { Sello, type ConfigFacts } from '../test/real/sello.ts';
+import { kesConfig, Sello, type ConfigFacts } from '../test/real/sello.ts';
 
 export interface Rival {
   readonly name: string;
@@ -77,21 +77,7 @@ export async function startSello(
 }
 
 function selloConfig(facts: ConfigFacts, processes: number, auditFile: string): object {
-  return {
-    version: 'sello/v1',
-    processes,
-    listeners: [{ address: facts.address, tls: { cert: facts.server.cert, key: facts.server.key } }],
-    tenants: [
-      {
-        name: 'bench',
-        admins: [facts.adminIdentity],
-        clients: { auth: 'off' },
-        policies: facts.policies,
-        keystore: { fs: { path: facts.keys } },
-        audit: { mode: 'written', path: auditFile },
-      },
-    ],
-  };
+  return { ...kesConfig(facts), sello: { processes, audit: { mode: 'written', path: auditFile } } };
 }
 
 export async function startBare(ground: Ground, cores: string): Promise<Rival> {
