@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { createApiKey, createAuthority } from './certificates.ts';
-import { KmsGo, type Page } from './kmsgo.ts';
+import { KmsGo, kmsGoLoad, type Page } from './kmsgo.ts';
 import { Sello } from './sello.ts';
 import { needTools } from './tools.ts';
 
@@ -307,6 +307,20 @@ if (tool !== undefined) {
       events.some((e) => e.path === '/v1/key/generate/watched' && e.status === 200 && e.ip === '127.0.0.1'),
     );
     t.ok(events.some((e) => e.status === 403 && e.identity !== sello.admin.identity));
+  });
+
+  t.test('answers every request of 32 busy callers', async (t) => {
+    await admin.ok('create', { name: 'busy' });
+    const { ca } = authority;
+    for (const operation of ['generate', 'decrypt'] as const) {
+      const options = { name: 'busy', operation, callers: 32, clients: 1, seconds: 1.5 };
+      const result = await kmsGoLoad(
+        { program: tool.kmsgo, endpoint: sello.endpoint, ca, credential: nodeCertificate },
+        options,
+      );
+      t.same(result.errors, {}, `${operation}: none failed`);
+      t.ok(result.requests > 500, `${operation}: ${String(result.requests)} answered`);
+    }
   });
 
   t.test('no secret is in what the server wrote', async (t) => {

@@ -39,6 +39,23 @@ interface Call {
   readonly algorithm?: string;
 }
 
+export interface LoadOptions {
+  readonly name: string;
+  readonly operation: 'generate' | 'decrypt';
+  readonly callers: number;
+  /** Clients, one HTTP/2 connection each. */
+  readonly clients: number;
+  readonly seconds: number;
+}
+
+export interface LoadResult {
+  readonly requests: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  /** How often each error came. */
+  readonly errors: Readonly<Record<string, number>>;
+}
+
 const callWithinMs = 25_000;
 
 export class KmsGo {
@@ -47,11 +64,8 @@ export class KmsGo {
   #lastId = 0;
 
   constructor(options: KmsGoOptions) {
-    const { credential } = options;
-    const args = ['drive', '-endpoint', options.endpoint, '-ca', options.ca];
-    if ('cert' in credential) args.push('-cert', credential.cert, '-key', credential.key);
-    this.#child = spawn(options.program, args, {
-      env: 'apiKey' in credential ? { KMSGO_API_KEY: credential.apiKey } : {},
+    this.#child = spawn(options.program, ['drive', ...connectionArgs(options)], {
+      env: connectionEnv(options),
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
@@ -104,4 +118,35 @@ export class KmsGo {
     await ended;
     clearTimeout(insist);
   }
+}
+
+/** Calls without a pause for a while, from many goroutines, as a busy MinIO does. */
+export async function kmsGoLoad(connection: KmsGoOptions, options: LoadOptions): Promise<LoadResult> {
+  const args = ['load', ...connectionArgs(connection), '-name', options.name, '-op', options.operation];
+  args.push('-c', String(options.callers), '-clients', String(options.clients));
+  args.push('-warm', '100ms', '-d', `${String(options.seconds)}s`);
+  const child = spawn(connection.program, args, {
+    env: connectionEnv(connection),
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: options.seconds * 1000 + callWithinMs,
+  });
+  let result: LoadResult | undefined;
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const summary = JSON.parse(line) as LoadResult & { event: string };
+    if (summary.event === 'result') result = summary;
+  });
+  await once(child, 'close');
+  if (result === undefined) throw new Error('the load program gave no result');
+  return result;
+}
+
+function connectionArgs(options: KmsGoOptions): string[] {
+  const { credential } = options;
+  const own = 'cert' in credential ? ['-cert', credential.cert, '-key', credential.key] : [];
+  return ['-endpoint', options.endpoint, '-ca', options.ca, ...own];
+}
+
+/** An API key travels in the environment: arguments are visible to every user of the machine. */
+function connectionEnv({ credential }: KmsGoOptions): Record<string, string> {
+  return 'apiKey' in credential ? { KMSGO_API_KEY: credential.apiKey } : {};
 }
