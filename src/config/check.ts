@@ -2,14 +2,14 @@
  * What the text of a configuration cannot tell: whether its files are there, can be parsed, fit together and are
  * in date. `sello config check` prints these notices next to the file's own warnings.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
+import type { KeyObject, X509Certificate } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { X509Crl } from '@peculiar/x509';
 import { SelloError } from '../errors.ts';
 import { authorityFiles, parseCertificates } from './authorities.ts';
+import { crlDates } from './crl-dates.ts';
 import type { Environment } from './environment.ts';
 import type {
   AuditConfig,
@@ -172,7 +172,7 @@ class Check {
     const bytes = await this.#bytes(`CRL of ${whose}`, path);
     if (bytes === undefined) return;
     try {
-      const { nextUpdate } = new X509Crl(bytes.includes('-----BEGIN') ? bytes.toString('latin1') : bytes);
+      const { nextUpdate } = crlDates(bytes);
       if (nextUpdate !== undefined && nextUpdate.getTime() < this.#nowMs) {
         this.#fault(`CRL '${path}' of ${whose} is stale since ${nextUpdate.toISOString()}`);
       }

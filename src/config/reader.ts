@@ -38,11 +38,16 @@ export interface SchemaNode {
   readonly [kindKeyword]?: KindName;
 }
 
+/** The schema as the code that walks it sees it. */
+export function schemaNode(schema: TSchema): SchemaNode {
+  return schema as unknown as SchemaNode;
+}
+
 /** The value of the whole tree; an empty file reads as an empty mapping. */
 export function read<T extends TSchema>(schema: T, tree: Tree | undefined, context: ReadContext): Static<T> {
   const reader = new Reader(context);
   const start: Position = { line: 1, column: 1 };
-  return reader.value(schema as SchemaNode, tree ?? emptyMapping(start), []) as Static<T>;
+  return reader.value(schemaNode(schema), tree ?? emptyMapping(start), []) as Static<T>;
 }
 
 class Reader {
