@@ -50,7 +50,10 @@ export function parseTree(text: string, problems: ProblemList): Tree | undefined
   }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, schema: 'failsafe', prettyErrors: false });
-  for (const { message, pos } of [...document.errors, ...document.warnings]) {
+  // After the first mistake of syntax a parser only guesses; repeated fields it tells reliably.
+  const syntax = document.errors.filter(({ code }) => code !== 'DUPLICATE_KEY').slice(0, 1);
+  const repeated = document.errors.filter(({ code }) => code === 'DUPLICATE_KEY');
+  for (const { message, pos } of [...syntax, ...repeated, ...document.warnings]) {
     const { line, col } = lines.linePos(pos[0]);
     problems.refuse(`not valid YAML: ${message}`, { line, column: col });
   }
