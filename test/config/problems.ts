@@ -13,3 +13,31 @@ export function problemsOf(text: string, options: Partial<ParseOptions> = {}): s
   }
   return [];
 }
+
+interface Assertions {
+  fail(message: string): unknown;
+  pass(message?: string): unknown;
+}
+
+/** Claims that a configuration has these problems, in this order, and no others. A text is a part of the problem. */
+export function refuses(
+  t: Assertions,
+  text: string,
+  expected: readonly (string | RegExp)[],
+  options: Partial<ParseOptions> = {},
+): void {
+  compare(t, problemsOf(text, options), expected);
+}
+
+/** `t.match` on lists passes when more is found than expected; this does not. */
+export function compare(
+  t: Assertions,
+  found: readonly string[],
+  expected: readonly (string | RegExp)[],
+): void {
+  const fits =
+    found.length === expected.length &&
+    expected.every((part, i) => (typeof part === 'string' ? found[i]!.includes(part) : part.test(found[i]!)));
+  if (fits) t.pass(expected.join('; '));
+  else t.fail(`expected ${expected.map(String).join('\n')}\nbut found\n${found.join('\n')}`);
+}
