@@ -1,4 +1,5 @@
 /** For tests: what a configuration is refused for, as the text a person sees. */
+import type { Test } from 'tap';
 import { ConfigError, parseConfig } from '../../src/config/index.ts';
 import type { ParseOptions } from '../../src/config/index.ts';
 
@@ -14,14 +15,9 @@ export function problemsOf(text: string, options: Partial<ParseOptions> = {}): s
   return [];
 }
 
-interface Assertions {
-  fail(message: string): unknown;
-  pass(message?: string): unknown;
-}
-
 /** Claims that a configuration has these problems, in this order, and no others. A text is a part of the problem. */
 export function refuses(
-  t: Assertions,
+  t: Test,
   text: string,
   expected: readonly (string | RegExp)[],
   options: Partial<ParseOptions> = {},
@@ -30,11 +26,7 @@ export function refuses(
 }
 
 /** `t.match` on lists passes when more is found than expected; this does not. */
-export function compare(
-  t: Assertions,
-  found: readonly string[],
-  expected: readonly (string | RegExp)[],
-): void {
+export function compare(t: Test, found: readonly string[], expected: readonly (string | RegExp)[]): void {
   const fits =
     found.length === expected.length &&
     expected.every((part, i) => (typeof part === 'string' ? found[i]!.includes(part) : part.test(found[i]!)));
