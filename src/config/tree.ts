@@ -35,7 +35,7 @@ export interface SequenceTree {
 export type Tree = ScalarTree | MappingTree | SequenceTree;
 
 /** A configuration is small; aliases must not make it large (the "billion laughs" document). */
-const maxNodes = 50_000;
+const maxNodes = 200_000;
 const maxDepth = 32;
 /** Policies for a thousand tenants fit easily. */
 export const maxFileBytes = 4 * 1024 * 1024;
