@@ -24,6 +24,7 @@ export const errorKinds = {
   SELLO_STORE_FAILED: { retryable: true, message: 'key store failed' },
   SELLO_STORED_KEY_UNREADABLE: { retryable: false, message: 'stored key cannot be read' },
   SELLO_NOT_AUTHORIZED: { retryable: false, message: 'not authorized: insufficient permissions' },
+  SELLO_MISDIRECTED: { retryable: false, message: 'request was sent to the wrong server name' },
   SELLO_RATE_LIMITED: { retryable: true, message: 'too many requests' },
   SELLO_CLIENT_CERTIFICATE_REQUIRED: { retryable: false, message: 'client certificate is required' },
   SELLO_CLIENT_CERTIFICATE_AMBIGUOUS: { retryable: false, message: 'more than one client certificate' },

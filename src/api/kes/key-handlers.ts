@@ -1,0 +1,161 @@
+/** What the key routes do, once a caller is authorised: parse, call keys/, build the answer. */
+import { isName, parseKeyName, type KeyName } from '../../keys/names.ts';
+import type { KeyAlgorithm } from '../../keys/index.ts';
+import {
+  ciphertextAnswer,
+  dataKeyAnswer,
+  empty,
+  failure,
+  hmacAnswer,
+  jsonAnswer,
+  plaintextAnswer,
+  plaintextsAnswer,
+  type Answer,
+} from './answers.ts';
+import { goString, parseObject, parseObjects } from './json.ts';
+import { continueToken, pageLength, parseListing } from './listing.ts';
+import type { Handler, KesCall } from './plugin.ts';
+
+const invalidBody = failure(400, 'invalid request body');
+const invalidImport = failure(400, 'invalid import key request body');
+const tooMany = failure(400, 'too many ciphertexts');
+
+/** KES: items of one bulk request. */
+const maxBulk = 1000;
+
+const none = Buffer.alloc(0);
+
+/** The names KES's import knows, and the algorithm each means. */
+const ciphers = new Map<string, KeyAlgorithm>([
+  ['AES256', 'AES256'],
+  ['AES256-GCM_SHA256', 'AES256'],
+  ['ChaCha20', 'ChaCha20'],
+  ['XCHACHA20-POLY1305', 'ChaCha20'],
+]);
+
+export function keyNameProblem(name: string): Answer | undefined {
+  if (isName(name)) return undefined;
+  return failure(400, `key name '${name}' is empty, too long or contains invalid characters`, 'SELLO_KEY_NAME_INVALID');
+}
+
+type NamedHandler = (call: KesCall, name: KeyName) => Answer | Promise<Answer>;
+
+function withName(handler: NamedHandler): Handler {
+  return (call) => keyNameProblem(call.name) ?? handler(call, parseKeyName(call.name));
+}
+
+/** Runs at once when the key is at hand, after the load otherwise: the hot path creates no promise. */
+function then<T>(value: T | Promise<T>, next: (value: T) => Answer): Answer | Promise<Answer> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+const create: NamedHandler = (call, name) => call.tenant.keys.create(name, call.identity ?? '').then(() => empty);
+
+const importKey: NamedHandler = (call, name) => {
+  const fields = { key: 'secret', cipher: 'text', bytes: 'secret', algorithm: 'text' } as const;
+  const request = call.body.bytes.length === 0 ? undefined : parseObject(call.body.bytes, fields);
+  if (request === undefined) return closing(call, invalidImport);
+  const cipher = request.cipher ?? request.algorithm ?? '';
+  // Clients of before 2023-10 say `bytes` and `algorithm`.
+  const material = request.key ?? request.bytes;
+  const algorithm = ciphers.get(cipher);
+  if (algorithm === undefined) {
+    return failure(406, `algorithm '${cipher}' is not supported`, 'SELLO_KEY_ALGORITHM_UNSUPPORTED');
+  }
+  if (material?.length !== 32) return failure(406, `invalid key size for '${cipher}'`, 'SELLO_KEY_MATERIAL_INVALID');
+  return call.tenant.keys
+    .importKey(name, material, algorithm, call.identity ?? '')
+    .then(() => empty)
+    .finally(() => {
+      material.fill(0);
+      call.body.bytes.fill(0);
+    });
+};
+
+const describe: NamedHandler = (call, name) =>
+  then(call.tenant.keys.describe(name), (key) => {
+    const by = key.createdBy === '' ? '' : `,"created_by":${goString(key.createdBy)}`;
+    return jsonAnswer(`{"name":"${name}","algorithm":"${key.algorithm}","created_at":"${key.createdAt}"${by}}`);
+  });
+
+const remove: NamedHandler = (call, name) => call.tenant.keys.delete(name).then(() => empty);
+
+const generate: NamedHandler = (call, name) => {
+  const { bytes, declared } = call.body;
+  const request = bytes.length === 0 && !declared ? {} : parseObject(bytes, { context: 'bytes', version: 'text' });
+  if (request === undefined) return closing(call, invalidBody);
+  call.context = request.context;
+  return then(call.tenant.keys.issue(name, request.context ?? none), ({ plaintext, ciphertext }) =>
+    closing(call, dataKeyAnswer(plaintext, ciphertext)),
+  );
+};
+
+const encrypt: NamedHandler = (call, name) => {
+  const request = parseObject(call.body.bytes, { plaintext: 'secret', context: 'bytes', version: 'text' });
+  if (request === undefined) return closing(call, invalidBody);
+  call.context = request.context;
+  const plaintext = request.plaintext ?? none;
+  return then(call.tenant.keys.encrypt(name, plaintext, request.context ?? none), (ciphertext) => {
+    plaintext.fill(0);
+    call.body.bytes.fill(0);
+    return closing(call, ciphertextAnswer(ciphertext));
+  });
+};
+
+const decrypt: NamedHandler = (call, name) => {
+  const request = parseObject(call.body.bytes, { ciphertext: 'bytes', context: 'bytes', version: 'text' });
+  if (request === undefined) return closing(call, invalidBody);
+  call.context = request.context;
+  return then(call.tenant.keys.unwrap(name, request.ciphertext ?? none, request.context ?? none), (plaintext) =>
+    closing(call, plaintextAnswer(plaintext)),
+  );
+};
+
+/** KES until 2023-10: all or nothing, at most 1,000. */
+const bulkDecrypt: NamedHandler = (call, name) => {
+  const items = parseObjects(call.body.bytes, { ciphertext: 'bytes', context: 'bytes' }, maxBulk);
+  if (items === undefined) return closing(call, invalidBody);
+  if (items === 'too many') return closing(call, tooMany);
+  const { keys } = call.tenant;
+  return then(keys.unwrapAll(name, items.map((item) => [item.ciphertext ?? none, item.context ?? none] as const)), (opened) =>
+    closing(call, plaintextsAnswer(opened)),
+  );
+};
+
+const hmac: NamedHandler = (call, name) => {
+  const request = parseObject(call.body.bytes, { message: 'secret', version: 'text' });
+  if (request === undefined) return closing(call, invalidBody);
+  return then(call.tenant.keys.mac(name, request.message ?? none), (digest) => closing(call, hmacAnswer(digest)));
+};
+
+const list: Handler = (call) => {
+  const listing = parseListing(call.name);
+  if (listing === undefined) {
+    return failure(400, `listing pattern '${call.name}' is empty, too long or is invalid`, 'SELLO_KEY_NAME_INVALID');
+  }
+  return call.tenant.keys.list({ ...listing, limit: pageLength }).then((page) => {
+    const names = page.names.map((name) => `"${name}"`).join(',');
+    const last = page.names.at(-1);
+    const next = page.more && last !== undefined ? `,"continue_at":"${continueToken({ ...listing, after: last })}"` : '';
+    return jsonAnswer(`{"names":[${names}]${next}}`);
+  });
+};
+
+/** After an oversize body the connection cannot be used again: KES closes it, whatever the answer. */
+function closing(call: KesCall, answer: Answer): Answer {
+  return call.body.oversize ? { ...answer, close: true } : answer;
+}
+
+export const keyHandlers: Record<string, Handler> = {
+  'key-create': withName(create),
+  'key-import': withName(importKey),
+  'key-describe': withName(describe),
+  'key-delete': withName(remove),
+  'key-generate': withName(generate),
+  'key-encrypt': withName(encrypt),
+  'key-decrypt': withName(decrypt),
+  'key-bulk-decrypt': withName(bulkDecrypt),
+  'key-hmac': withName(hmac),
+  'key-list': list,
+};
+

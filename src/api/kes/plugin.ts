@@ -1,0 +1,376 @@
+/**
+ * The KES v1 face as one Fastify plugin: wire format in, wire format out. It adds no rule of its own; who may do what is
+ * decided in access/, what happens to keys in keys/, what is recorded in audit/.
+ *
+ * Fastify must neither clean nor decode paths and must not read bodies (KES reads them after authorisation and ignores their
+ * Content-Type), so `rewriteKesUrl` resolves the target before routing and sets the body's headers aside.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { hash } from 'node:crypto';
+import type { AuditRecord } from '../../audit/record.ts';
+import { SelloError } from '../../errors.ts';
+import type { Admission, Gate } from '../../server/gate.ts';
+import { Http2Response } from '../../server/http2-exchange.ts';
+import type { ServerInfo } from '../../server/info.ts';
+import type { Tenant } from '../../tenants/tenant.ts';
+import {
+  answerOfError,
+  failure,
+  malformedTarget,
+  methodNotAllowed,
+  notFound,
+  redirectAnswer,
+  type Answer,
+} from './answers.ts';
+import { readBody, type Body, type Declared, type RawRequest } from './body.ts';
+import { keyHandlers } from './key-handlers.ts';
+import { parseListing } from './listing.ts';
+import { metaHandlers } from './meta-handlers.ts';
+import { acceptsMethod, kesRoutes, type KesRoute } from './routes.ts';
+import { streamLog } from './log-stream.ts';
+import { kesTarget, type KesTarget } from './target.ts';
+
+/** What a handler needs to know of its request. */
+export interface KesCall {
+  readonly route: KesRoute;
+  /** What follows the route in the path, decoded. */
+  readonly name: string;
+  readonly tenant: Tenant;
+  /** undefined on routes that skip authentication, for callers nobody knows. */
+  readonly identity: string | undefined;
+  readonly body: Body;
+  readonly server: ServerInfo;
+  /** For the audit record: SHA-256 of the encryption context. */
+  context: Buffer | undefined;
+}
+
+export type Handler = (call: KesCall) => Answer | Promise<Answer>;
+
+interface KesRequestState {
+  readonly target: KesTarget;
+  readonly declared: Declared;
+  readonly startNs: bigint;
+}
+
+type KesRaw = RawRequest & { sello?: KesRequestState };
+
+const noBody: Body = { bytes: Buffer.alloc(0), oversize: false, declared: false };
+const handlers: Record<string, Handler> = { ...keyHandlers, ...metaHandlers };
+
+/** Fastify paths that no client can ask for, because every request's target is rewritten. */
+const paths = { redirect: '/-/redirect', unknown: '/-/unknown', malformed: '/-/malformed' };
+
+/** Fastify's `rewriteUrl` for the key listener. */
+export function rewriteKesUrl(raw: RawRequest): string {
+  const headers = raw.headers;
+  const target = kesTarget(raw.url ?? '/');
+  const declared = { length: headers['content-length'], chunked: headers['transfer-encoding'] !== undefined };
+  (raw as KesRaw).sello = { target, declared, startNs: process.hrtime.bigint() };
+  headers['content-length'] = undefined;
+  headers['transfer-encoding'] = undefined;
+  headers['content-type'] = undefined as unknown as string;
+  return target.kind === 'route' ? target.route.path : paths[target.kind];
+}
+
+export interface KesPluginOptions {
+  readonly gate: Gate;
+  readonly server: ServerInfo;
+}
+
+/** Methods a route is registered for; each answers 405 itself where KES does. */
+const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'] as const;
+
+export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done: () => void): void {
+  const exchange = new KesExchange(options);
+  for (const route of kesRoutes) {
+    app.route({ method: [...allMethods], url: route.path, handler: (request, reply) => exchange.serve(request, reply) });
+  }
+  for (const path of Object.values(paths)) {
+    app.route({ method: [...allMethods], url: path, handler: (request, reply) => exchange.serveUnrouted(request, reply) });
+  }
+  done();
+}
+
+/** One request from admission to answer. */
+class KesExchange {
+  readonly #gate: Gate;
+  readonly #server: ServerInfo;
+
+  constructor({ gate, server }: KesPluginOptions) {
+    this.#gate = gate;
+    this.#server = server;
+  }
+
+  serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
+    const raw = request.raw as KesRaw;
+    const { target, startNs } = raw.sello!;
+    const answer =
+      target.kind === 'redirect'
+        ? redirectAnswer(request.method, target.location)
+        : target.kind === 'malformed'
+          ? malformedTarget
+          : request.method === 'OPTIONS' && raw.url === '*'
+            ? { status: 200 }
+            : notFound;
+    const admission = this.#gate.admit(raw);
+    this.#finish(reply, raw, answer, { admission, startNs, route: undefined, call: undefined, rule: undefined, decision: 'none' });
+  }
+
+  serve(request: FastifyRequest, reply: FastifyReply): void {
+    const raw = request.raw as KesRaw;
+    const { target, startNs } = raw.sello!;
+    if (target.kind !== 'route') return;
+    const { route } = target;
+    const admission = this.#gate.admit(raw);
+    const trace: Trace = { admission, startNs, route, call: undefined, rule: undefined, decision: 'none' };
+    if (!acceptsMethod(route, request.method)) {
+      this.#finish(reply, raw, methodNotAllowed(request.method, route.method), trace);
+      return;
+    }
+    const refusal = this.#authorize(trace, target.path, target.name);
+    if (refusal !== undefined) {
+      const { length, chunked } = raw.sello!.declared;
+      const oversize = route.maxBody > 0 && (chunked || Number(length ?? 0) > route.maxBody);
+      this.#finish(reply, raw, oversize ? { ...refusal, close: true } : refusal, trace);
+      return;
+    }
+    const tenant = trace.admission.tenant!;
+    if (!tenant.quota.enter(performance.now())) {
+      this.#finish(reply, raw, failureOf('SELLO_RATE_LIMITED', tenant), trace);
+      return;
+    }
+    trace.quota = tenant.quota;
+    const call: KesCall = {
+      route,
+      name: target.name,
+      tenant,
+      identity: admission.identity,
+      body: noBody,
+      server: this.#server,
+      context: undefined,
+    };
+    trace.call = call;
+    if (route.name === 'log-audit' || route.name === 'log-error') {
+      this.#release(raw, { status: 200 }, trace, (failed) => {
+        if (failed !== undefined) this.#write(reply, raw, failed, trace);
+        else streamLog(route.name === 'log-audit' ? 'audit' : 'error', tenant, this.#server, reply, () => this.#end(trace, 200));
+      });
+      return;
+    }
+    if (route.maxBody === 0) {
+      this.#run(reply, raw, call, trace);
+      return;
+    }
+    const early = nameProblem(route, target.name);
+    if (early !== undefined) {
+      this.#finish(reply, raw, early, trace);
+      return;
+    }
+    readBody(raw, raw.sello!.declared, route.maxBody, (body) => {
+      if (body === undefined) {
+        // The client went away: nobody to answer, but the attempt is on record.
+        this.#finish(reply, raw, failure(400, 'invalid request body'), trace);
+        return;
+      }
+      (call as { body: Body }).body = body;
+      this.#run(reply, raw, call, trace);
+    });
+  }
+
+  /** Decides; undefined when the caller may go on. */
+  #authorize(trace: Trace, path: string, name: string): Answer | undefined {
+    const { admission } = trace;
+    const route = trace.route!;
+    const { tenant } = admission;
+    const texts = tenant?.config.kes.errorTexts ?? 'current';
+    if (this.#gate.draining) return failure(503, 'server is shutting down', 'SELLO_DRAINING');
+    if (this.#gate.overloaded) return failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED');
+    if (route.auth === 'anyone' || tenant?.config.kes.routes[route.path]?.skipAuth === true) {
+      if (tenant === undefined) return answerOfError(refusalOf(admission), route.name, texts);
+      trace.rule = route.auth === 'anyone' ? 'public route' : 'skip_auth';
+      trace.decision = 'allow';
+      return undefined;
+    }
+    if (route.auth === 'certificate') {
+      const judged = tenant !== undefined && admission.refusal === undefined;
+      if (!judged || !tenant.access.knows(admission.identity)) {
+        trace.decision = 'deny';
+        trace.rule = 'unknown identity';
+        return failure(404, 'identity does not exist', 'SELLO_NOT_AUTHORIZED');
+      }
+      trace.rule = 'own identity';
+      trace.decision = 'allow';
+      return undefined;
+    }
+    trace.decision = 'deny';
+    if (admission.refusal !== undefined || tenant === undefined) return answerOfError(refusalOf(admission), route.name, texts);
+    const listing = route.name === 'key-list' ? parseListing(name) : undefined;
+    const judgedName = listing?.after === undefined ? name : listing.prefix;
+    const decision = tenant.access.decide({
+      identity: admission.identity,
+      face: 'kes',
+      operation: route.operation,
+      path: judgedName === name ? path : route.path + judgedName,
+      key: route.path.startsWith('/v1/key/') ? judgedName : undefined,
+      context: undefined,
+      sourceIp: admission.sourceIp,
+      nowMs: Date.now(),
+    });
+    trace.rule = decision.rule;
+    if (!decision.allowed) return answerOfError(new SelloError('SELLO_NOT_AUTHORIZED'), route.name, texts);
+    trace.decision = 'allow';
+    return undefined;
+  }
+
+  #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
+    const { tenant, route } = call;
+    const texts = tenant.config.kes.errorTexts;
+    let answer: Answer | Promise<Answer>;
+    try {
+      answer = handlers[route.name]!(call);
+    } catch (error) {
+      answer = this.#failed(error, call, texts);
+    }
+    if (answer instanceof Promise) {
+      const timeoutMs = tenant.config.kes.routes[route.path]?.timeoutMs ?? route.timeoutMs;
+      withDeadline(answer, timeoutMs).then(
+        (settled) => this.#finish(reply, raw, settled, trace),
+        (error: unknown) => this.#finish(reply, raw, this.#failed(error, call, texts), trace),
+      );
+    } else this.#finish(reply, raw, answer, trace);
+  }
+
+  #failed(error: unknown, call: KesCall, texts: 'current' | '2021'): Answer {
+    const answer = answerOfError(error, verbs[call.route.name] ?? 'serve request', texts);
+    if (answer.status >= 500) this.#server.log.error({ err: error, key: call.name, tenant: call.tenant.name }, 'request failed');
+    return answer;
+  }
+
+  #finish(reply: FastifyReply, raw: KesRaw, answer: Answer, trace: Trace): void {
+    this.#release(raw, answer, trace, (failed) => this.#write(reply, raw, failed ?? answer, trace));
+  }
+
+  /** Writes the record, then lets the answer go. Nothing secret leaves before its record is durable. */
+  #release(raw: KesRaw, answer: Answer, trace: Trace, next: (failed: Answer | undefined) => void): void {
+    const { admission, call, route } = trace;
+    const target = raw.sello!.target;
+    const record: AuditRecord = {
+      timeMs: Date.now(),
+      requestId: this.#server.newRequestId(),
+      tenant: admission.tenant?.name,
+      identity: admission.identity,
+      certificateSerial: admission.peer?.serial,
+      certificateIssuer: admission.peer?.issuer,
+      sourceIp: admission.sourceIp,
+      face: 'kes',
+      method: raw.method,
+      path: target.kind === 'route' ? target.path : raw.originalUrl,
+      operation: route?.operation,
+      key: route?.path.startsWith('/v1/key/') === true ? raw.sello!.target.kind === 'route' ? (raw.sello!.target as { name: string }).name : undefined : undefined,
+      contextSha256: call?.context === undefined || call.context.length === 0 ? undefined : hash('sha256', call.context, 'hex'),
+      decision: trace.decision,
+      rule: trace.rule,
+      status: answer.status,
+      error: answer.error,
+      reason: admission.refusal?.reason,
+      durationMs: Number(process.hrtime.bigint() - trace.startNs) / 1e6,
+    };
+    const isTenants = admission.tenant !== undefined && route !== undefined && admission.refusal === undefined;
+    if (!isTenants) {
+      this.#gate.serverAudit.append(record);
+      next(undefined);
+      return;
+    }
+    let pending: Promise<void> | undefined;
+    try {
+      pending = admission.tenant!.audit.append(record);
+    } catch (error) {
+      next(this.#unrecorded(error, answer));
+      return;
+    }
+    if (pending === undefined) next(undefined);
+    else pending.then(() => next(undefined), (error: unknown) => next(this.#unrecorded(error, answer)));
+  }
+
+  #unrecorded(error: unknown, answer: Answer): Answer {
+    if (answer.secret === true) answer.body?.fill(0);
+    this.#server.log.error({ err: error }, 'audit record could not be written; nothing released');
+    return failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE');
+  }
+
+  #write(reply: FastifyReply, raw: KesRaw, answer: Answer, trace: Trace): void {
+    const { body } = answer;
+    if (answer.secret === true && body !== undefined) {
+      const response = reply.raw as unknown;
+      if (response instanceof Http2Response) response.wipeAfterSend = true;
+      else reply.raw.once('close', () => body.fill(0));
+    }
+    reply.code(answer.status);
+    if (answer.type !== undefined) reply.header('content-type', answer.type);
+    for (const name in answer.headers) reply.header(name, answer.headers[name]);
+    if (answer.close === true && raw.httpVersionMajor === 1) reply.header('connection', 'close');
+    if (raw.method === 'HEAD' && body !== undefined) {
+      reply.header('content-length', String(body.length));
+      reply.send();
+    } else reply.send(body);
+    this.#end(trace, answer.status);
+  }
+
+  #end(trace: Trace, status: number): void {
+    trace.quota?.leave();
+    this.#gate.leave();
+    const seconds = Number(process.hrtime.bigint() - trace.startNs) / 1e9;
+    this.#server.metrics.requestEnd('kes', trace.route?.path ?? 'unrouted', trace.admission.tenant?.name, status, seconds);
+  }
+}
+
+interface Trace {
+  readonly admission: Admission;
+  readonly startNs: bigint;
+  readonly route: KesRoute | undefined;
+  call: KesCall | undefined;
+  rule: string | undefined;
+  decision: AuditRecord['decision'];
+  quota?: { leave(): void };
+}
+
+/** How KES names the failed action in its 500 and 502 texts. */
+const verbs: Partial<Record<string, string>> = {
+  'key-create': 'create key',
+  'key-import': 'create key',
+  'key-describe': 'read key',
+  'key-generate': 'read key',
+  'key-encrypt': 'read key',
+  'key-decrypt': 'read key',
+  'key-bulk-decrypt': 'read key',
+  'key-hmac': 'read key',
+  'key-list': 'list keys',
+  'key-delete': 'delete key',
+};
+
+function refusalOf(admission: Admission): SelloError {
+  return new SelloError(admission.refusal?.code ?? 'SELLO_NOT_AUTHORIZED');
+}
+
+function failureOf(code: 'SELLO_RATE_LIMITED', tenant: Tenant): Answer {
+  return answerOfError(new SelloError(code), '', tenant.config.kes.errorTexts);
+}
+
+/** KES checks a key's name before it reads the body. */
+function nameProblem(route: KesRoute, name: string): Answer | undefined {
+  return route.path.startsWith('/v1/key/') ? keyNameProblem(name) : undefined;
+}
+
+import { keyNameProblem } from './key-handlers.ts';
+
+/** A keystore that hangs must not hold a request for ever. */
+function withDeadline<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+  if (timeoutMs <= 0) return promise;
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => reject(new SelloError('SELLO_STORE_UNREACHABLE', { detail: `no answer within ${timeoutMs} ms` })),
+      timeoutMs,
+    );
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

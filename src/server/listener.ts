@@ -1,0 +1,292 @@
+/**
+ * A key listener: TLS with client certificates, HTTP/2 and HTTP/1.1 on one port, Fastify on top of thin HTTP/2 classes.
+ * What is measured and attacked here: header, time, connection and HTTP/2 limits (docs/limits.md).
+ */
+import { fastify, type FastifyInstance } from 'fastify';
+import { constants as cryptoConstants } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import http2, { type Http2SecureServer, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from 'node:http2';
+import tls, { type TLSSocket } from 'node:tls';
+import { factsOfSocket } from '../access/index.ts';
+import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
+import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
+import { SelloError } from '../errors.ts';
+import { connectionFacts, type ConnectionFacts, type FactsCarrier, type Gate } from './gate.ts';
+import { Http2Request, Http2Response } from './http2-exchange.ts';
+import type { ServerInfo } from './info.ts';
+
+/** Suites with forward secrecy and authenticated encryption alone. */
+const ciphers = [
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+].join(':');
+
+/**
+ * No session tickets: a resumed session skips the client certificate, also after its CA was removed or it was revoked.
+ * Every context is made here, because a context without these options would reopen what they close.
+ */
+export function secureContextOptions(config: TlsConfig): tls.SecureContextOptions {
+  try {
+    const options = {
+      cert: readFileSync(config.certFile),
+      key: readFileSync(config.keyFile),
+      ...(config.keyPassword === undefined ? {} : { passphrase: config.keyPassword }),
+      minVersion: config.minVersion,
+      ciphers,
+      honorCipherOrder: true,
+      secureOptions: cryptoConstants.SSL_OP_NO_TICKET | cryptoConstants.SSL_OP_NO_RENEGOTIATION,
+      sessionIdContext: 'sello',
+    } satisfies tls.SecureContextOptions;
+    tls.createSecureContext(options); // Throws for a certificate and a key that do not belong together.
+    return options;
+  } catch (cause) {
+    throw new SelloError('SELLO_CONFIG_INVALID', { detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used`, cause });
+  }
+}
+
+export interface ListenerDependencies {
+  readonly limits: LimitsConfig;
+  readonly gate: Gate;
+  readonly server: ServerInfo;
+  /** Several processes share the port. */
+  readonly reusePort: boolean;
+}
+
+/** Time in which a client has seen the first GOAWAY and opens no further stream on that connection. */
+const goawayNoticeMs = 300;
+
+export class KeyListener {
+  readonly #config: ListenerConfig;
+  readonly #dependencies: ListenerDependencies;
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #sockets = new Set<TLSSocket>();
+  #server: Http2SecureServer | undefined;
+  readonly #app: FastifyInstance;
+  #connecting: ConnectionFacts | undefined;
+  #draining = false;
+
+  constructor(config: ListenerConfig, dependencies: ListenerDependencies) {
+    this.#config = config;
+    this.#dependencies = dependencies;
+    this.#app = fastify({
+      logger: false,
+      serverFactory: (handler) => this.#createServer(handler as (request: unknown, response: unknown) => void),
+      rewriteUrl: (raw) => rewriteKesUrl(raw),
+      exposeHeadRoutes: false,
+      return503OnClosing: false,
+      routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
+      genReqId: () => '',
+    }) as unknown as FastifyInstance;
+    this.#app.addHttpMethod('TRACE');
+    this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
+  }
+
+  /** Starts listening; returns the port in use. */
+  async listen(): Promise<number> {
+    await this.#app.ready();
+    const server = this.#server!;
+    const { host, port } = this.#config;
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host, port, reusePort: this.#dependencies.reusePort, backlog: 1024 }, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+    const address = server.address();
+    return typeof address === 'object' && address !== null ? address.port : port;
+  }
+
+  /** New handshakes use these files from now on; throws and keeps the old ones when they cannot be used. */
+  reloadTls(config: TlsConfig): void {
+    this.#server!.setSecureContext(secureContextOptions(config));
+  }
+
+  #createServer(handler: (request: unknown, response: unknown) => void): Http2SecureServer {
+    const { limits } = this.#dependencies;
+    const server = http2.createSecureServer({
+      ...secureContextOptions(this.#config.tls),
+      allowHTTP1: true,
+      requestCert: true,
+      // The verdict is ours, per request and with a reason (access/peer.ts); OpenSSL would refuse without saying why.
+      rejectUnauthorized: false,
+      handshakeTimeout: limits.handshakeTimeoutMs,
+      maxSessionMemory: limits.http2.maxSessionMemoryMb,
+      maxSettings: limits.http2.maxSettings,
+      maxOutstandingPings: limits.http2.maxOutstandingPings,
+      streamResetRate: limits.http2.maxResetsPerSecond,
+      streamResetBurst: limits.http2.maxResetsPerSecond * 2,
+      maxHeaderListPairs: 128,
+      unknownProtocolTimeout: 1000,
+      settings: {
+        maxConcurrentStreams: limits.http2.maxConcurrentStreams,
+        maxHeaderListSize: limits.maxHeaderBytes,
+        enablePush: false,
+      },
+      Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
+      Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
+      http1Options: {
+        maxHeaderSize: limits.maxHeaderBytes,
+        headersTimeout: limits.headersTimeoutMs,
+        requestTimeout: limits.requestTimeoutMs,
+        keepAliveTimeout: limits.idleTimeoutMs,
+        connectionsCheckingInterval: 1000,
+        requireHostHeader: true,
+      },
+    } as http2.SecureServerOptions);
+    this.#server = server;
+    server.maxConnections = limits.maxConnections;
+    this.#guardConnections(server);
+    server.on('session', (session) => this.#adopt(session));
+    server.on('timeout', (socket: TLSSocket) => socket.destroy());
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => answerMalformed(error, socket));
+    server.on('connect', (_request: unknown, socket: unknown) => answerConnect(socket));
+    server.on('request', (request, response) => {
+      if (this.#draining && request.httpVersionMajor === 1) response.setHeader('connection', 'close');
+      handler(request, response);
+    });
+    return server;
+  }
+
+  /** Looks at each connection after its handshake and before HTTP: facts are found here, once. */
+  #guardConnections(server: Http2SecureServer): void {
+    const { gate, server: info } = this.#dependencies;
+    const listeners = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
+    server.removeAllListeners('secureConnection');
+    server.on('secureConnection', (socket: TLSSocket) => {
+      socket.on('error', () => socket.destroy());
+      const facts: ConnectionFacts = {
+        peer: factsOfSocket(socket),
+        remoteAddress: socket.remoteAddress?.replace(/^::ffff:/, ''),
+        serverName: typeof socket.servername === 'string' ? socket.servername : undefined,
+        serverNames: this.#config.serverNames,
+      };
+      const reason = gate.runtime.refusesConnection(facts);
+      if (reason !== undefined) {
+        info.metrics.handshakeRefused(reason);
+        gate.serverAudit.append({
+          timeMs: Date.now(),
+          requestId: info.newRequestId(),
+          tenant: undefined,
+          identity: facts.peer?.identity,
+          certificateSerial: facts.peer?.serial,
+          certificateIssuer: facts.peer?.issuer,
+          sourceIp: facts.remoteAddress,
+          face: 'server',
+          decision: 'deny',
+          reason,
+          status: 0,
+          durationMs: 0,
+        });
+        socket.destroy();
+        return;
+      }
+      (socket as FactsCarrier)[connectionFacts] = facts;
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      this.#connecting = facts;
+      for (const listener of listeners) listener.call(server, socket);
+      this.#connecting = undefined;
+    });
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+      const reason = `handshake failed: ${error.code ?? 'unknown'}`;
+      info.metrics.handshakeRefused(error.code ?? 'unknown');
+      gate.serverAudit.append({
+        timeMs: Date.now(),
+        requestId: info.newRequestId(),
+        tenant: undefined,
+        sourceIp: socket.remoteAddress?.replace(/^::ffff:/, ''),
+        face: 'server',
+        decision: 'deny',
+        reason,
+        status: 0,
+        durationMs: 0,
+      });
+    });
+  }
+
+  #adopt(session: ServerHttp2Session): void {
+    const { limits } = this.#dependencies;
+    if (this.#connecting !== undefined) (session as FactsCarrier)[connectionFacts] = this.#connecting;
+    this.#sessions.add(session);
+    session.once('close', () => this.#sessions.delete(session));
+    session.on('error', () => session.destroy());
+    session.setTimeout(limits.idleTimeoutMs, () => session.close());
+    if (limits.maxConnectionAgeMs > 0) {
+      // Jitter of a tenth, so that connections made together do not end together.
+      const ageMs = limits.maxConnectionAgeMs * (0.95 + Math.random() * 0.1);
+      const timer = setTimeout(() => retire(session), ageMs);
+      timer.unref();
+      session.once('close', () => clearTimeout(timer));
+    }
+    if (this.#draining) retire(session);
+  }
+
+  /**
+   * Stops without losing a request: connections are asked to go elsewhere while everything that still arrives is served, then
+   * the port is closed, then what is under way ends.
+   */
+  async stop(drainMs: number, deadlineMs: number): Promise<void> {
+    const server = this.#server;
+    if (server === undefined || !server.listening) return;
+    this.#draining = true;
+    for (const session of this.#sessions) retire(session);
+    await wait(drainMs);
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    const timer = setTimeout(() => this.#destroyAll(), deadlineMs);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  #destroyAll(): void {
+    for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  get connections(): number {
+    return this.#sockets.size;
+  }
+}
+
+/** Two steps, as RFC 9113 §6.8 advises: a notice that allows every stream, then the end once streams on their way have arrived. */
+function retire(session: ServerHttp2Session): void {
+  if (session.destroyed || session.closed) return;
+  session.goaway(http2.constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
+  setTimeout(() => {
+    if (!session.destroyed) session.close();
+  }, goawayNoticeMs).unref();
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}
+
+function answerMalformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
+  socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`);
+}
+
+/** KES answers CONNECT like any unknown path. */
+function answerConnect(target: unknown): void {
+  if (target instanceof Http2Response) {
+    target.statusCode = 404;
+    target.end('404 page not found\n');
+  } else {
+    (target as TLSSocket).end(
+      'HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 19\r\nConnection: close\r\n\r\n404 page not found\n',
+    );
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * `processes: N`: a supervisor that starts N workers of this same program, which share the port by SO_REUSEPORT. It holds no
+ * keys. It starts a worker again that died, passes signals on, and carries key invalidations from each worker to the others.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+
+export type WorkerMessage =
+  | { readonly kind: 'started'; readonly ports: readonly number[] }
+  | { readonly kind: 'invalidate'; readonly tenant: string; readonly key: string };
+
+const indexVariable = 'SELLO_WORKER';
+
+/** Which worker this process is; undefined in a supervisor or a server of one process. */
+export function workerIndex(): number | undefined {
+  const text = process.env[indexVariable];
+  return text === undefined || process.send === undefined ? undefined : Number(text);
+}
+
+export function tellSupervisor(message: WorkerMessage): void {
+  if (workerIndex() !== undefined) process.send!(message);
+}
+
+export function onSupervisorMessage(listener: (message: WorkerMessage) => void): void {
+  if (workerIndex() === undefined) return;
+  process.on('message', (message) => listener(message as WorkerMessage));
+  // A worker without its supervisor would be started by nobody and stopped by nobody.
+  process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
+}
+
+export interface SuperviseOptions {
+  readonly processes: number;
+  readonly print: (line: string) => void;
+  readonly started: (ports: readonly number[]) => void;
+}
+
+/** A worker that dies young is started again this much later, doubled each time up to the second figure. */
+const restartMs = { first: 100, most: 10_000, resetAfter: 60_000 };
+
+/** Resolves to the exit status once every worker has ended. */
+export function superviseWorkers(options: SuperviseOptions): Promise<number> {
+  return new Promise((resolve) => {
+    const workers = new Map<number, ChildProcess>();
+    let stopping = false;
+    let everStarted = false;
+    let ready = 0;
+    let status = 0;
+
+    const start = (index: number, delayMs: number): void => {
+      const worker = fork(process.argv[1]!, process.argv.slice(2), {
+        env: { ...process.env, [indexVariable]: String(index) },
+        execArgv: process.execArgv,
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      });
+      workers.set(index, worker);
+      const startedAtMs = performance.now();
+      worker.on('message', (raw) => {
+        const message = raw as WorkerMessage;
+        if (message.kind === 'started') {
+          if (++ready === options.processes && !everStarted) {
+            everStarted = true;
+            options.started(message.ports);
+          }
+        } else {
+          for (const [other, child] of workers) if (other !== index && child.connected) child.send(message);
+        }
+      });
+      worker.on('exit', (code, signal) => {
+        workers.delete(index);
+        if (stopping || !everStarted) {
+          if (code !== 0) status = code ?? 1;
+          if (!everStarted && !stopping) stopAll('SIGTERM');
+          if (workers.size === 0) resolve(status);
+          return;
+        }
+        const young = performance.now() - startedAtMs < restartMs.resetAfter;
+        const nextMs = young ? Math.min(delayMs * 2, restartMs.most) : restartMs.first;
+        options.print(`worker ${index} ended (${signal ?? code}); starting it again in ${delayMs} ms`);
+        setTimeout(() => {
+          if (!stopping) start(index, nextMs);
+        }, delayMs);
+      });
+    };
+
+    const stopAll = (signal: NodeJS.Signals): void => {
+      stopping = true;
+      for (const worker of workers.values()) worker.kill(signal);
+      if (workers.size === 0) resolve(status);
+    };
+    process.on('SIGHUP', () => {
+      for (const worker of workers.values()) worker.kill('SIGHUP');
+    });
+    process.once('SIGTERM', () => stopAll('SIGTERM'));
+    process.once('SIGINT', () => stopAll('SIGTERM'));
+    for (let index = 0; index < options.processes; index++) start(index, restartMs.first);
+  });
+}

@@ -1,0 +1,95 @@
+/**
+ * `sello serve`: load the configuration, start one process or several, reload on SIGHUP and when files change, stop on SIGTERM.
+ */
+import { checkConfig, filesOf, loadConfig, watchFiles } from '../config/index.ts';
+import type { Config } from '../config/model.ts';
+import { SelloError } from '../errors.ts';
+import { superviseWorkers, tellSupervisor, workerIndex, onSupervisorMessage } from './processes.ts';
+import { startServer, type Server } from './server.ts';
+
+export interface ServeOptions {
+  readonly configFile: string;
+  /** Overrides the address of the first listener, `IP:port`. */
+  readonly address?: string | undefined;
+  readonly env: NodeJS.ProcessEnv;
+  readonly print: (line: string) => void;
+}
+
+/** Runs until a signal stops it; resolves to the exit status. */
+export async function serve(options: ServeOptions): Promise<number> {
+  const config = await load(options);
+  if (config.processes > 1 && workerIndex() === undefined) {
+    return superviseWorkers({ processes: config.processes, print: options.print, started: (ports) => banner(config, ports, options.print) });
+  }
+  const server = await startServer(config, {
+    onInvalidate: (tenant, key) => tellSupervisor({ kind: 'invalidate', tenant, key }),
+  });
+  for (const notice of config.warnings) server.info.log.warn({ line: notice.line }, notice.message);
+  onSupervisorMessage((message) => {
+    if (message.kind === 'invalidate') server.invalidate(message.tenant, message.key);
+  });
+  if (workerIndex() === undefined) banner(config, server.ports, options.print);
+  tellSupervisor({ kind: 'started', ports: [...server.ports] });
+  return run(server, options);
+}
+
+async function load(options: ServeOptions): Promise<Config> {
+  const config = await loadConfig(options.configFile, { env: options.env });
+  if (options.address === undefined) return config;
+  const parsed = /^(?:\[(.+)\]|([^:]*)):(\d+)$/.exec(options.address);
+  const [first, ...rest] = config.listeners;
+  if (parsed === null || first === undefined) {
+    throw new SelloError('SELLO_CONFIG_INVALID', { detail: `--addr ${options.address}: expected IP:port` });
+  }
+  const host = parsed[1] ?? (parsed[2] === '' ? '0.0.0.0' : parsed[2]!);
+  return { ...config, listeners: [{ ...first, host, port: Number(parsed[3]) }, ...rest] };
+}
+
+async function run(server: Server, options: ServeOptions): Promise<number> {
+  const { log } = server.info;
+  let reloading = Promise.resolve();
+  const reload = (why: string): void => {
+    reloading = reloading.then(async () => {
+      try {
+        const next = await load(options);
+        const broken = (await checkConfig(next)).filter((notice) => notice.failsCheck && !next.warnings.includes(notice));
+        if (next.dialect === 'sello' && broken.length > 0) throw new SelloError('SELLO_CONFIG_INVALID', { detail: broken.map((b) => b.message).join('; ') });
+        await server.reload(next);
+        watcher.replace(filesOf(next));
+        server.info.metrics.reloaded(true);
+        log.info({ why }, 'configuration reloaded');
+      } catch (error) {
+        server.info.metrics.reloaded(false);
+        log.error({ err: error, why }, 'reload refused: what was in force before stays in force');
+      }
+    });
+  };
+  const watcher = watchFiles(filesOf(server.config), () => reload('a file changed'));
+  return new Promise((resolve) => {
+    const stop = (signal: string): void => {
+      log.info({ signal }, 'stopping');
+      watcher.close();
+      server.stop().then(
+        () => resolve(0),
+        (error: unknown) => {
+          log.error({ err: error }, 'stop failed');
+          resolve(1);
+        },
+      );
+    };
+    process.on('SIGHUP', () => reload('SIGHUP'));
+    process.once('SIGTERM', () => stop('SIGTERM'));
+    process.once('SIGINT', () => stop('SIGINT'));
+  });
+}
+
+function banner(config: Config, ports: readonly number[], print: (line: string) => void): void {
+  const hosts = config.listeners.map(({ host }, i) => `https://${host.includes(':') ? `[${host}]` : host}:${ports[i]}`);
+  print(`Sello is listening on ${hosts.join(', ')}`);
+  for (const tenant of config.tenants) {
+    const where = 'path' in tenant.keystore ? ` ${tenant.keystore.path}` : '';
+    print(`  tenant ${tenant.name}: keystore ${tenant.keystore.kind}${where}, audit ${tenant.audit.mode}`);
+    if (tenant.keystore.kind === 'memory') print(`  WARNING tenant ${tenant.name}: keys live in memory only and are lost when Sello stops`);
+  }
+  if (config.probes !== undefined) print(`  probes and metrics on http://${config.probes.host}:${config.probes.port}`);
+}

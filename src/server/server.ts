@@ -1,0 +1,162 @@
+/** One process of Sello: listeners, probes, reload and stop. */
+import { readFileSync } from 'node:fs';
+import type { Config } from '../config/model.ts';
+import { createErrorLog, createHealth, createLogger, createMetrics, createProbeServer, newRequestId, type Health } from '../telemetry/index.ts';
+import { Gate } from './gate.ts';
+import type { ServerInfo } from './info.ts';
+import { KeyListener } from './listener.ts';
+import { openRuntime, type Runtime } from './runtime.ts';
+
+const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+
+export interface StartOptions {
+  /** Where log lines go; standard error unless said otherwise. */
+  readonly logTo?: NodeJS.WritableStream;
+  /** Tells other processes of this server that a key ended here. */
+  readonly onInvalidate?: (tenant: string, key: string) => void;
+}
+
+/** How long a stopping server goes on accepting, so that connections on their way to it are not lost. */
+const drainMs = 500;
+
+export class Server {
+  readonly #gate: Gate;
+  readonly #listeners: KeyListener[];
+  readonly #probes: { close(): Promise<void>; port: number } | undefined;
+  readonly #options: StartOptions;
+  readonly #streams: Set<{ end(): void }>;
+  readonly info: ServerInfo;
+  readonly health: Health;
+  /** Ports in use, one per listener, in the configuration's order. */
+  readonly ports: readonly number[];
+  #stopping: Promise<void> | undefined;
+
+  constructor(parts: {
+    gate: Gate;
+    listeners: KeyListener[];
+    probes: { close(): Promise<void>; port: number } | undefined;
+    options: StartOptions;
+    streams: Set<{ end(): void }>;
+    info: ServerInfo;
+    health: Health;
+    ports: readonly number[];
+  }) {
+    this.#gate = parts.gate;
+    this.#listeners = parts.listeners;
+    this.#probes = parts.probes;
+    this.#options = parts.options;
+    this.#streams = parts.streams;
+    this.info = parts.info;
+    this.health = parts.health;
+    this.ports = parts.ports;
+  }
+
+  get config(): Config {
+    return this.#gate.runtime.config;
+  }
+
+  get runtime(): Runtime {
+    return this.#gate.runtime;
+  }
+
+  get probePort(): number | undefined {
+    return this.#probes?.port;
+  }
+
+  /**
+   * Puts a new configuration in force, or throws and leaves all as it is. Listener addresses, process count and the probe
+   * address need a restart; a change of those is refused here so that nobody believes it took effect.
+   */
+  async reload(config: Config): Promise<void> {
+    const running = this.#gate.runtime;
+    const fixed = (c: Config): string => JSON.stringify([c.listeners.map((l) => [l.host, l.port]), c.processes, c.probes]);
+    if (fixed(config) !== fixed(running.config)) throw new Error('listener addresses, processes and probes change only with a restart');
+    const next = await openRuntime(config, { server: this.info, previous: running, ...invalidation(this.#options) });
+    try {
+      config.listeners.forEach((listener, i) => this.#listeners[i]!.reloadTls(listener.tls));
+    } catch (error) {
+      running.config.listeners.forEach((listener, i) => {
+        try {
+          this.#listeners[i]!.reloadTls(listener.tls);
+        } catch {
+          // The old files are gone too; what is in memory stays in force.
+        }
+      });
+      await next.retire(running);
+      throw error;
+    }
+    this.#gate.runtime = next;
+    watchHealth(this.health, next);
+    await running.retire(next);
+  }
+
+  /** Another process ended this key. */
+  invalidate(tenant: string, key: string): void {
+    this.#gate.runtime.tenants.get(tenant)?.keys.forget(key);
+  }
+
+  /** Ends without losing a request that has arrived. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.health.draining = true;
+    const { shutdownTimeoutMs } = this.config.limits;
+    const streams = setTimeout(() => this.#endStreams(), drainMs);
+    await Promise.all(this.#listeners.map((listener) => listener.stop(drainMs, shutdownTimeoutMs)));
+    clearTimeout(streams);
+    await this.#gate.runtime.retire(undefined);
+    await this.#probes?.close();
+  }
+
+  #endStreams(): void {
+    for (const stream of this.#streams) stream.end();
+  }
+}
+
+function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {
+  return options.onInvalidate === undefined ? {} : { onInvalidate: options.onInvalidate };
+}
+
+function watchHealth(health: Health, runtime: Runtime): void {
+  health.replaceChecks([...runtime.tenants.values()].map((tenant) => ({ name: `keystore ${tenant.name}`, check: () => tenant.keys.health() })));
+}
+
+/** Opens keystores and audit streams, then listens. Throws before anything listens when the configuration cannot be used. */
+export async function startServer(config: Config, options: StartOptions = {}): Promise<Server> {
+  const errorLog = createErrorLog();
+  const log = createLogger(config.log, { tee: errorLog, ...(options.logTo === undefined ? {} : { to: options.logTo }) });
+  const metrics = createMetrics({ version: manifest.version });
+  const streams = new Set<{ end(): void }>();
+  const info: ServerInfo = {
+    version: manifest.version,
+    commit: process.env['SELLO_COMMIT'] ?? 'unknown',
+    log,
+    metrics,
+    errorLog,
+    newRequestId,
+    openStream(sink) {
+      streams.add(sink);
+      return () => streams.delete(sink);
+    },
+  };
+  const runtime = await openRuntime(config, { server: info, previous: undefined, ...invalidation(options) });
+  const gate = new Gate(runtime);
+  const health = createHealth();
+  watchHealth(health, runtime);
+  const listeners = config.listeners.map(
+    (listener) => new KeyListener(listener, { limits: config.limits, gate, server: info, reusePort: config.processes > 1 }),
+  );
+  const ports: number[] = [];
+  try {
+    for (const listener of listeners) ports.push(await listener.listen());
+    const probes = config.probes === undefined ? undefined : await createProbeServer(config.probes, { health, metrics });
+    return new Server({ gate, listeners, probes, options, streams, info, health, ports });
+  } catch (error) {
+    await Promise.all(listeners.map((listener) => listener.stop(0, 100)));
+    await runtime.retire(undefined);
+    throw error;
+  }
+}

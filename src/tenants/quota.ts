@@ -1,0 +1,41 @@
+/**
+ * A tenant's quota: requests per second (token bucket) and requests in flight, so that one tenant's storm leaves
+ * the others' latency alone. Per process: N processes admit N times as much (docs/configuration.md).
+ */
+import type { QuotaConfig } from '../config/model.ts';
+
+export class Quota {
+  readonly #config: QuotaConfig;
+  #tokens: number;
+  #filledAtMs: number;
+  #inFlight = 0;
+
+  constructor(config: QuotaConfig, nowMs: number) {
+    this.#config = config;
+    this.#tokens = config.burst;
+    this.#filledAtMs = nowMs;
+  }
+
+  /** Takes one place; false when the tenant has used up its share. Each true needs one {@link leave}. */
+  enter(nowMs: number): boolean {
+    const { requestsPerSecond, burst, maxRequestsInFlight } = this.#config;
+    if (maxRequestsInFlight > 0 && this.#inFlight >= maxRequestsInFlight) return false;
+    if (requestsPerSecond > 0) {
+      const elapsedMs = Math.max(0, nowMs - this.#filledAtMs);
+      this.#tokens = Math.min(burst, this.#tokens + (elapsedMs * requestsPerSecond) / 1000);
+      this.#filledAtMs = nowMs;
+      if (this.#tokens < 1) return false;
+      this.#tokens -= 1;
+    }
+    this.#inFlight++;
+    return true;
+  }
+
+  leave(): void {
+    this.#inFlight--;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+}
