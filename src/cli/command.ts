@@ -28,9 +28,8 @@ export class CliCommand extends Command {
 
   /** `sello key ls`. */
   get fullName(): string {
-    const names: string[] = [];
-    for (let at: Command | null = this; at !== null; at = at.parent) names.unshift(at.name());
-    return names.join(' ');
+    const above = this.parent === null ? [] : [(this.parent as CliCommand).fullName];
+    return [...above, this.name()].join(' ');
   }
 
   /** A command line that cannot be understood; the message leads to the help of this command, as KES's do. */
@@ -52,7 +51,9 @@ export class CliCommand extends Command {
   /** Called by commander for an option nobody declared. */
   unknownOption(flag: string): never {
     throw this.misuse(
-      flag.startsWith('--') ? `unknown flag: ${flag}` : `unknown shorthand flag: '${flag.slice(1, 2)}' in ${flag}`,
+      flag.startsWith('--')
+        ? `unknown flag: ${flag}`
+        : `unknown shorthand flag: '${flag.slice(1, 2)}' in ${flag}`,
     );
   }
 

@@ -1,9 +1,9 @@
 /** From options and environment to a client: where the server is, who the caller is. KES's variables count too. */
 import { readFile } from 'node:fs/promises';
 import { Option } from 'commander';
-import { parseApiKey } from '../access/api-key.ts';
+import { parseApiKey } from '../access/index.ts';
 import { type SelloClient, createClient } from '../client/index.ts';
-import { decodeBase64Into } from '../crypto/index.ts';
+import { hasCode } from '../errors.ts';
 import type { CliCommand } from './command.ts';
 import { Failure, fileFailure } from './failure.ts';
 import { type Io, pathOf } from './io.ts';
@@ -13,7 +13,13 @@ export const variables = {
   server: ['SELLO_SERVER', 'MINIO_KES_SERVER', 'KES_SERVER', 'MINIO_KMS_KES_ENDPOINT'],
   apiKey: ['SELLO_API_KEY', 'MINIO_KES_API_KEY', 'KES_API_KEY', 'MINIO_KMS_KES_API_KEY'],
   apiKeyFile: ['SELLO_API_KEY_FILE'],
-  keyFile: ['SELLO_KEY_FILE', 'MINIO_KES_KEY_FILE', 'KES_CLIENT_KEY', 'MINIO_KES_CLIENT_KEY', 'MINIO_KMS_KES_KEY_FILE'],
+  keyFile: [
+    'SELLO_KEY_FILE',
+    'MINIO_KES_KEY_FILE',
+    'KES_CLIENT_KEY',
+    'MINIO_KES_CLIENT_KEY',
+    'MINIO_KMS_KES_KEY_FILE',
+  ],
   certFile: [
     'SELLO_CERT_FILE',
     'MINIO_KES_CERT_FILE',
@@ -38,7 +44,10 @@ export interface ConnectOptions {
 export function connectOptions(command: CliCommand, letters: { server?: boolean } = {}): CliCommand {
   command
     .option('-k, --insecure', "Do not check the server's certificate (to try things out)")
-    .option(`${letters.server === true ? '-s, ' : ''}--server <HOST:PORT>`, 'Server to ask, several with commas')
+    .option(
+      `${letters.server === true ? '-s, ' : ''}--server <HOST:PORT>`,
+      'Server to ask, several with commas',
+    )
     .option('--ca <FILE>', "CA certificates that the server's certificate must descend from")
     // An API key on a command line is seen by every user of the machine: taken as KES's `ls` does, not advertised.
     .addOption(new Option(`${letters.server === true ? '-a, ' : ''}--api-key <KEY>`).hideHelp())
@@ -57,7 +66,11 @@ export function serversOf(io: Io, options: ConnectOptions): string[] {
 }
 
 /** A client from options and environment. The caller closes it. */
-export async function connect(io: Io, options: ConnectOptions, servers = serversOf(io, options)): Promise<SelloClient> {
+export async function connect(
+  io: Io,
+  options: ConnectOptions,
+  servers = serversOf(io, options),
+): Promise<SelloClient> {
   const caFile = options.ca ?? variable(io, 'caFile');
   const ca = caFile === undefined ? undefined : await read(io, caFile, 'reading CA file');
   const credentials = await credentialsOf(io, options);
@@ -89,7 +102,8 @@ export async function withClient<T>(
 }
 
 async function credentialsOf(io: Io, options: ConnectOptions) {
-  const apiKey = options.apiKey ?? variable(io, 'apiKey') ?? (await secretFrom(io, variable(io, 'apiKeyFile')));
+  const apiKey =
+    options.apiKey ?? variable(io, 'apiKey') ?? (await secretFrom(io, variable(io, 'apiKeyFile')));
   if (apiKey !== undefined) {
     checkApiKey(apiKey, 'parsing API key: ');
     return { apiKey };
@@ -99,12 +113,17 @@ async function credentialsOf(io: Io, options: ConnectOptions) {
   if (keyFile === undefined && certFile === undefined) {
     throw new Failure('no API key specified. Consider setting MINIO_KES_API_KEY');
   }
-  if (keyFile === undefined) throw new Failure('no private key file specified. Consider setting MINIO_KES_KEY_FILE');
-  if (certFile === undefined) throw new Failure('no certificate file specified. Consider setting MINIO_KES_CERT_FILE');
+  if (keyFile === undefined)
+    throw new Failure('no private key file specified. Consider setting MINIO_KES_KEY_FILE');
+  if (certFile === undefined)
+    throw new Failure('no certificate file specified. Consider setting MINIO_KES_CERT_FILE');
   const keyPem = await read(io, keyFile, 'reading private key file');
   const certPem = (await read(io, certFile, 'reading certificate file')).toString('utf8');
   const keyPassword = await secretFrom(io, variable(io, 'keyPasswordFile'));
-  if (keyPassword === undefined && /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED/.test(keyPem.toString('latin1'))) {
+  if (
+    keyPassword === undefined &&
+    /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED/.test(keyPem.toString('latin1'))
+  ) {
     throw new Failure(`private key '${keyFile}' is encrypted`, {
       hint: 'Put its password into a file and name that file in SELLO_KEY_PASSWORD_FILE.',
     });
@@ -117,16 +136,15 @@ async function credentialsOf(io: Io, options: ConnectOptions) {
  * @throws Failure
  */
 export function checkApiKey(text: string, lead = ''): void {
-  const encoded = Buffer.from(text.replace(/^kes:v1:/, ''));
-  const decoded = Buffer.alloc(Math.ceil(encoded.length / 4) * 3);
-  const length = decodeBase64Into(decoded, encoded, 0, encoded.length);
-  decoded.fill(0);
-  encoded.fill(0);
-  if (length < 0) throw new Failure(`${lead}illegal base64 data at input byte ${String(-1 - length)}`);
   try {
     parseApiKey(text);
   } catch (error) {
-    throw new Failure(`${lead}kes: invalid API key: invalid length`, { cause: error });
+    if (!hasCode(error, 'SELLO_API_KEY_INVALID')) throw error;
+    throw new Failure(lead + (error.detail ?? error.message), {
+      hint: "API keys look like kes:v1:AD9E7F… 'sello identity new' makes one.",
+      hintOnTerminalOnly: true,
+      cause: error,
+    });
   }
 }
 

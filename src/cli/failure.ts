@@ -11,7 +11,10 @@ export class Failure extends Error {
   /** A refusal in KES's words: scripts compare that one line, so its hint is for terminals alone. */
   readonly hintOnTerminalOnly: boolean;
 
-  constructor(message: string, options: { hint?: string | undefined; hintOnTerminalOnly?: boolean; cause?: unknown } = {}) {
+  constructor(
+    message: string,
+    options: { hint?: string | undefined; hintOnTerminalOnly?: boolean; cause?: unknown } = {},
+  ) {
     super(message, { cause: options.cause });
     this.name = 'Failure';
     this.hint = options.hint;
@@ -29,7 +32,10 @@ export async function failingWith<T>(prefix: string, work: Promise<T>): Promise<
 }
 
 /** {@link failingWith} for something that is read bit by bit. */
-export async function* failingEachWith<T>(prefix: string, items: AsyncIterable<T>): AsyncGenerator<T, void, void> {
+export async function* failingEachWith<T>(
+  prefix: string,
+  items: AsyncIterable<T>,
+): AsyncGenerator<T, void, void> {
   try {
     yield* items;
   } catch (error) {
@@ -66,7 +72,9 @@ function hintOfRefusal(error: ClientError): string | undefined {
     case 503:
       return 'The server is busy or shutting down. Try again in a moment.';
     default:
-      return error.message === 'key already exists' ? "'sello key info NAME' shows the key that is there." : undefined;
+      return error.message === 'key already exists'
+        ? "'sello key info NAME' shows the key that is there."
+        : undefined;
   }
 }
 

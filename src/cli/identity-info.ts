@@ -13,13 +13,13 @@ export function identityInfo(parent: CliCommand): void {
   examples(command, [['Show who you are to the server, and what you may do', 'identity info']]);
   command.action(async (given: string[], options: ConnectOptions & { json?: boolean }) => {
     command.checkArguments(given, [], 1);
-    const info: Info = await withClient(
-      command.io,
-      options,
-      (client) =>
-        failingWith('', given[0] === undefined ? client.describeSelf() : client.describeIdentity(given[0])),
+    const info: Info = await withClient(command.io, options, (client) =>
+      failingWith('', given[0] === undefined ? client.describeSelf() : client.describeIdentity(given[0])),
     );
-    await write(command.io.stdout, `${options.json === true ? jsonOf(info) : tableOf(info, command.io.stdout.isTTY === true)}\n`);
+    await write(
+      command.io.stdout,
+      `${options.json === true ? jsonOf(info) : tableOf(info, command.io.stdout.isTTY === true)}\n`,
+    );
   });
 }
 
@@ -46,6 +46,9 @@ function tableOf(info: Info, withRules: boolean): string {
     ['Created By', info.createdBy],
   ]);
   if (!withRules) return rows;
-  const rules = [...(info.allow ?? []).map((rule) => `  allow ${rule}`), ...(info.deny ?? []).map((rule) => `  deny  ${rule}`)];
+  const rules = [
+    ...(info.allow ?? []).map((rule) => `  allow ${rule}`),
+    ...(info.deny ?? []).map((rule) => `  deny  ${rule}`),
+  ];
   return [rows, ...(rules.length === 0 ? [] : ['', ...rules])].join('\n');
 }

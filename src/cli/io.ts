@@ -18,6 +18,9 @@ export interface Io {
 /** This process as an {@link Io}. */
 export function processIo(): Io {
   const interrupted = new AbortController();
+  let listening = false;
+  // A closed pipe (`sello ls | head`) is the writer's failed write, not the end of the process.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   return {
     stdin: process.stdin,
     stdout: process.stdout,
@@ -35,8 +38,6 @@ export function processIo(): Io {
     },
   };
 }
-
-let listening = false;
 
 export function pathOf(io: Io, file: string): string {
   return resolve(io.cwd, file);

@@ -7,12 +7,19 @@ import { endOfValue } from './io.ts';
 import { printSecretFields } from './secret-output.ts';
 
 export function keyDek(parent: CliCommand): void {
-  const command = child(parent, 'dek', 'Issue a data key: its plaintext to encrypt with, its ciphertext to store');
+  const command = child(
+    parent,
+    'dek',
+    'Issue a data key: its plaintext to encrypt with, its ciphertext to store',
+  );
   command.argument('[ARGS...]').usage('[options] <NAME> [CONTEXT]');
   connectOptions(command).option('--json', 'Print JSON (the default)');
   examples(command, [
     ['Issue a data key', 'key dek my-key'],
-    ['Issue one bound to a context (base64); the same context is needed to decrypt it', 'key dek my-key eyJhIjoiYiJ9'],
+    [
+      'Issue one bound to a context (base64); the same context is needed to decrypt it',
+      'key dek my-key eyJhIjoiYiJ9',
+    ],
   ]);
   command.action(async (given: string[], options: ConnectOptions) => {
     command.checkArguments(given, ['no key name specified'], 2);

@@ -23,12 +23,16 @@ export function keyEncrypt(parent: CliCommand): void {
     .option('--json', 'Print JSON (the default)');
   examples(command, [
     ['Encrypt a message', "key encrypt my-key 'Hello World'"],
-    ['Encrypt a secret without it being seen in the list of processes', 'key encrypt my-key --file - < secret'],
+    [
+      'Encrypt a secret without it being seen in the list of processes',
+      'key encrypt my-key --file - < secret',
+    ],
   ]);
   command.action(async (given: string[], options: Options) => {
     const wanted = ['no key name specified', ...(options.file === undefined ? ['no message specified'] : [])];
     command.checkArguments(given, wanted);
-    const context = options.context === undefined ? undefined : base64Argument(command, 'context', options.context);
+    const context =
+      options.context === undefined ? undefined : base64Argument(command, 'context', options.context);
     const message = await messageOf(command, given[1], options);
     try {
       const ciphertext = await withClient(command.io, options, (client) =>

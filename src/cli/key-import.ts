@@ -18,7 +18,10 @@ export function keyImport(parent: CliCommand): void {
     .option('--algorithm <NAME>', 'AES256 or ChaCha20', 'AES256')
     .option('--json', 'Print the imported name as JSON');
   examples(command, [
-    ['Import 32 random bytes; the key is read from standard input and stays out of the shell history', 'key import my-key - < key.b64'],
+    [
+      'Import 32 random bytes; the key is read from standard input and stays out of the shell history',
+      'key import my-key - < key.b64',
+    ],
   ]);
   command.action(async (given: string[], options: ConnectOptions & { algorithm: string; json?: boolean }) => {
     command.checkArguments(given, ['no key name specified', 'no crypto key specified']);

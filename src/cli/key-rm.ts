@@ -5,7 +5,11 @@ import { failingWith } from './failure.ts';
 import { write } from './io.ts';
 
 export function keyRm(parent: CliCommand): void {
-  const command = child(parent, 'rm', 'Delete master keys. What was encrypted under them cannot be read any more');
+  const command = child(
+    parent,
+    'rm',
+    'Delete master keys. What was encrypted under them cannot be read any more',
+  );
   command.argument('[NAME...]').usage('[options] <NAME>...');
   connectOptions(command).option('--json', 'Print the deleted names as JSON');
   examples(command, [['Delete a key for ever', 'key rm my-key']]);

@@ -11,7 +11,8 @@ import { keyRm } from './key-rm.ts';
 
 export function key(parent: CliCommand): void {
   const command = group(parent, 'key', 'Create, list and use master keys');
-  for (const add of [keyCreate, keyImport, keyInfo, keyLs, keyRm, keyEncrypt, keyDecrypt, keyDek]) add(command);
+  for (const add of [keyCreate, keyImport, keyInfo, keyLs, keyRm, keyEncrypt, keyDecrypt, keyDek])
+    add(command);
   examples(command, [
     ['Create a key', 'key create my-key'],
     ['Issue a data key under it', 'key dek my-key'],

@@ -11,16 +11,18 @@ export function policyShow(parent: CliCommand): void {
   command.argument('[NAME...]').usage('[options] <NAME>');
   colorOption(connectOptions(command)).option('--json', 'Print JSON (the default when not on a terminal)');
   examples(command, [['Show what a policy allows and denies', 'policy show my-policy']]);
-  command.action(async (given: string[], options: ConnectOptions & { json?: boolean; color: ColorChoice }) => {
-    command.checkArguments(given, ['no policy name specified']);
-    const name = given[0]!;
-    const policy = await withClient(command.io, options, (client) =>
-      failingWith(`failed to show policy '${name}'`, client.readPolicy(name)),
-    );
-    const forPeople = options.json !== true && command.io.stdout.isTTY === true;
-    const text = forPeople ? tableOf(policy, styleOf(command.io, options.color)) : jsonOf(policy);
-    await write(command.io.stdout, `${text}\n`);
-  });
+  command.action(
+    async (given: string[], options: ConnectOptions & { json?: boolean; color: ColorChoice }) => {
+      command.checkArguments(given, ['no policy name specified']);
+      const name = given[0]!;
+      const policy = await withClient(command.io, options, (client) =>
+        failingWith(`failed to show policy '${name}'`, client.readPolicy(name)),
+      );
+      const forPeople = options.json !== true && command.io.stdout.isTTY === true;
+      const text = forPeople ? tableOf(policy, styleOf(command.io, options.color)) : jsonOf(policy);
+      await write(command.io.stdout, `${text}\n`);
+    },
+  );
 }
 
 function jsonOf(policy: Policy): string {

@@ -22,9 +22,13 @@ export function colorOption(command: CliCommand): CliCommand {
 }
 
 /** `auto`: on a terminal, unless NO_COLOR is set (no-color.org). */
-export function styleOf(io: Io, choice: ColorChoice = 'auto'): Style {
+export function styleOf(
+  io: Io,
+  choice: ColorChoice = 'auto',
+  stream: { isTTY?: boolean } = io.stdout,
+): Style {
   const noColor = io.env['NO_COLOR'];
-  const wanted = io.stdout.isTTY === true && (noColor === undefined || noColor === '');
+  const wanted = stream.isTTY === true && (noColor === undefined || noColor === '');
   const colored = choice === 'always' || (choice === 'auto' && wanted);
   const paint = (codes: string) => (text: string) => (colored ? `\u001b[${codes}m${text}\u001b[0m` : text);
   return { label: paint('2'), good: paint('1;38;5;46'), bad: paint('1;38;5;196'), name: paint('1;38;5;37') };

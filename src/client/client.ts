@@ -141,10 +141,17 @@ export class SelloClient {
     }
   }
 
-  async *#list(path: string, first: string, field: 'names' | 'identities'): AsyncGenerator<string, void, void> {
+  async *#list(
+    path: string,
+    first: string,
+    field: 'names' | 'identities',
+  ): AsyncGenerator<string, void, void> {
     let from = first;
     for (;;) {
-      const answer = decode.page(await this.#get(path + encodeURIComponent(from).replaceAll('*', '%2A')), field);
+      const answer = decode.page(
+        await this.#get(path + encodeURIComponent(from).replaceAll('*', '%2A')),
+        field,
+      );
       yield* answer.names;
       // `continue_at` is opaque. One that repeats itself would never end.
       if (answer.continueAt === '' || answer.continueAt === from) return;

@@ -196,7 +196,9 @@ class Http1Connection implements Connection {
           ...(request.method === 'GET' ? {} : { 'content-length': String(body?.length ?? 0) }),
         },
       });
-      outgoing.on('error', (error) => reject(request.signal.aborted ? (request.signal.reason as Error) : error));
+      outgoing.on('error', (error) =>
+        reject(request.signal.aborted ? (request.signal.reason as Error) : error),
+      );
       outgoing.once('response', (response) => {
         resolve({
           status: response.statusCode ?? 0,

@@ -11,7 +11,7 @@
  * client.close();
  * ```
  */
-import { certificateOf, parseApiKey } from '../access/api-key.ts';
+import { certificateOf, parseApiKey } from '../access/index.ts';
 import { SelloClient } from './client.ts';
 import { parseEndpoint } from './endpoint.ts';
 import { Transport } from './transport.ts';
@@ -67,7 +67,8 @@ function credentialsOf(options: ClientOptions) {
     if (certPem !== undefined || keyPem !== undefined) {
       throw new TypeError('createClient: either apiKey or certPem with keyPem, not both');
     }
-    return certificateOf(parseApiKey(apiKey));
+    const { certificatePem, privateKeyPem } = certificateOf(parseApiKey(apiKey));
+    return { certPem: certificatePem, keyPem: privateKeyPem };
   }
   if (certPem === undefined || keyPem === undefined) {
     throw new TypeError('createClient: apiKey, or certPem with keyPem, is needed');

@@ -97,7 +97,8 @@ export class Transport {
         const failure = error instanceof ClientError ? error : toConnectionError(line.endpoint, error);
         const status = failure instanceof ClientError ? failure.status : undefined;
         if (status === undefined || (status >= 500 && status !== 501)) this.#choice.park(line);
-        const again = failure instanceof ClientError ? status === 503 : order.length > 1 || !failure.untrusted;
+        const again =
+          failure instanceof ClientError ? status === 503 : order.length > 1 || !failure.untrusted;
         if (!again || number + 1 >= tries) throw failure;
       }
     }
@@ -179,7 +180,8 @@ async function readAll(body: AsyncIterable<unknown>): Promise<Buffer> {
   let length = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > maxAnswerBytes) throw new ClientError(502, `answer is longer than ${String(maxAnswerBytes)} bytes`);
+    if (length > maxAnswerBytes)
+      throw new ClientError(502, `answer is longer than ${String(maxAnswerBytes)} bytes`);
     chunks.push(chunk);
   }
   const whole = Buffer.allocUnsafeSlow(length);
@@ -198,7 +200,8 @@ function errorOf(answer: Answer): ClientError {
     try {
       const fields = JSON.parse(text) as { error?: unknown; message?: unknown } | null;
       for (const candidate of [fields?.error, fields?.message]) {
-        if (typeof candidate === 'string' && candidate !== '') return new ClientError(answer.status, candidate);
+        if (typeof candidate === 'string' && candidate !== '')
+          return new ClientError(answer.status, candidate);
       }
     } catch {
       // Not JSON after all: the text itself is what the server said.
