@@ -31,9 +31,11 @@ export interface TenantKeysOptions {
 export class TenantKeys {
   readonly #store: Keystore;
   readonly #cache: KeyCache<MasterKey>;
+  readonly #onInvalidate: ((name: KeyName) => void) | undefined;
 
   constructor(store: Keystore, config: CacheConfig, options: TenantKeysOptions = {}) {
     this.#store = store;
+    this.#onInvalidate = options.onInvalidate;
     this.#cache = new KeyCache({
       ...config,
       load: async (name) => {
@@ -73,7 +75,7 @@ export class TenantKeys {
     } finally {
       stored.fill(0);
       // Whatever was believed of this name, absence included, is out of date now.
-      this.#cache.invalidate(name);
+      this.#ended(name);
     }
   }
 
@@ -88,8 +90,18 @@ export class TenantKeys {
     try {
       await this.#store.delete(name);
     } finally {
-      this.#cache.invalidate(name);
+      this.#ended(name);
     }
+  }
+
+  /** Another process changed this key: what is held of it must not be used again. */
+  forget(name: string): void {
+    this.#cache.invalidate(name as KeyName);
+  }
+
+  #ended(name: KeyName): void {
+    this.#cache.invalidate(name);
+    this.#onInvalidate?.(name);
   }
 
   list(options: ListOptions): Promise<NamePage> {

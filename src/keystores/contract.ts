@@ -15,7 +15,7 @@ export interface ListOptions {
   /** Only names that start with this text. Empty: all. */
   readonly prefix: string;
   /** Only names strictly greater than this one, in byte order. */
-  readonly after?: string;
+  readonly after?: string | undefined;
   /** At most this many names, 1 to 1,024. */
   readonly limit: number;
 }

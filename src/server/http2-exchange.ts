@@ -140,8 +140,9 @@ export class Http2Response {
       if (stream.headersSent) stream.end();
       else this.#respond(true);
     } else if (this.#respond(false)) {
-      if (this.wipeAfterSend && typeof chunk !== 'string') stream.end(chunk, () => chunk.fill(0));
-      else stream.end(chunk);
+      // Not at 'finish': until the stream is closed nghttp2 may still read from this memory.
+      if (this.wipeAfterSend && typeof chunk !== 'string') stream.once('close', () => chunk.fill(0));
+      stream.end(chunk);
     } else if (this.wipeAfterSend && typeof chunk !== 'string') {
       chunk.fill(0);
     }

@@ -2,9 +2,10 @@
  * A key listener: TLS with client certificates, HTTP/2 and HTTP/1.1 on one port, Fastify on top of thin HTTP/2 classes.
  * What is measured and attacked here: header, time, connection and HTTP/2 limits (docs/limits.md).
  */
-import { fastify, type FastifyInstance } from 'fastify';
+import { fastify, type FastifyInstance, type FastifyServerFactory } from 'fastify';
 import { constants as cryptoConstants } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import http2, { type Http2SecureServer, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from 'node:http2';
 import tls, { type TLSSocket } from 'node:tls';
 import { factsOfSocket } from '../access/index.ts';
@@ -70,6 +71,8 @@ export class KeyListener {
   #server: Http2SecureServer | undefined;
   readonly #app: FastifyInstance;
   #connecting: ConnectionFacts | undefined;
+  /** HTTP/1.1: the answer under way on a connection. */
+  readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
   #draining = false;
 
   constructor(config: ListenerConfig, dependencies: ListenerDependencies) {
@@ -77,14 +80,16 @@ export class KeyListener {
     this.#dependencies = dependencies;
     this.#app = fastify({
       logger: false,
-      serverFactory: (handler) => this.#createServer(handler as (request: unknown, response: unknown) => void),
+      // Fastify's types know one server class per instance; the real one is HTTP/2 with HTTP/1.1 beside it.
+      serverFactory: ((handler: (request: unknown, response: unknown) => void) =>
+        this.#createServer(handler)) as unknown as FastifyServerFactory,
       rewriteUrl: (raw) => rewriteKesUrl(raw),
       exposeHeadRoutes: false,
       return503OnClosing: false,
       routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
       genReqId: () => '',
+      clientErrorHandler: (error: NodeJS.ErrnoException, socket) => this.#malformed(error, socket as TLSSocket),
     }) as unknown as FastifyInstance;
-    this.#app.addHttpMethod('TRACE');
     this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
   }
 
@@ -146,13 +151,22 @@ export class KeyListener {
     this.#guardConnections(server);
     server.on('session', (session) => this.#adopt(session));
     server.on('timeout', (socket: TLSSocket) => socket.destroy());
-    server.on('clientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => answerMalformed(error, socket));
     server.on('connect', (_request: unknown, socket: unknown) => answerConnect(socket));
     server.on('request', (request, response) => {
-      if (this.#draining && request.httpVersionMajor === 1) response.setHeader('connection', 'close');
+      if (request.httpVersionMajor === 1) {
+        this.#answering.set(request.socket as TLSSocket, response as unknown as ServerResponse);
+        if (this.#draining) response.setHeader('connection', 'close');
+      }
       handler(request, response);
     });
     return server;
+  }
+
+  #malformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
+    // What follows a request may be malformed while that request is still being answered: its answer goes first.
+    const answering = this.#answering.get(socket);
+    if (answering === undefined || answering.writableFinished) answerMalformed(error, socket);
+    else answering.once('finish', () => socket.destroy());
   }
 
   /** Looks at each connection after its handshake and before HTTP: facts are found here, once. */
@@ -286,7 +300,7 @@ function answerConnect(target: unknown): void {
     target.end('404 page not found\n');
   } else {
     (target as TLSSocket).end(
-      'HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 19\r\nConnection: close\r\n\r\n404 page not found\n',
+      'HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 19\r\n\r\n404 page not found\n',
     );
   }
 }

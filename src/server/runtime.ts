@@ -127,7 +127,7 @@ async function openTenant(config: TenantConfig, { previous, server, onInvalidate
   if (old !== undefined && isDeepStrictEqual(old.config.audit, config.audit)) audit = old.audit;
   else {
     audit = await openAuditStream(config.audit, {
-      onFault: (error) => server.log.error({ err: error, tenant: config.name }, 'audit stream cannot be written'),
+      onFault: (error: unknown) => server.log.error({ err: error, tenant: config.name }, 'audit stream cannot be written'),
     });
     opened.push(audit);
   }

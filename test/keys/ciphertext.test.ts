@@ -12,7 +12,7 @@ import {
   seal,
   type KeyAlgorithm,
 } from '../../src/keys/index.ts';
-import { ciphertexts, fromBase64, macs, type CiphertextVector } from '../vectors/kes.ts';
+import { ciphertexts, fromBase64, macs, type CiphertextVector } from './kes-vectors.ts';
 
 const facts = (algorithm: KeyAlgorithm) => ({
   algorithm,

@@ -12,7 +12,7 @@ import {
   seal,
   zeroInstant,
 } from '../../src/keys/index.ts';
-import { ciphertexts, macs, storedKeys } from '../vectors/kes.ts';
+import { ciphertexts, macs, storedKeys } from './kes-vectors.ts';
 
 const keyText = Buffer.alloc(32, 'k').toString('base64');
 const nothing = Buffer.alloc(0);

@@ -30,6 +30,7 @@ const textsOf2021 = new Map([
 
 const json = 'application/json';
 const plain = 'text/plain; charset=utf-8';
+const html = 'text/html; charset=utf-8';
 
 export const empty: Answer = { status: 200 };
 
@@ -56,11 +57,12 @@ export const malformedTarget: Answer = { status: 400, body: Buffer.from('400 Bad
 export function redirectAnswer(method: string, location: string): Answer {
   const headers = { location };
   if (method !== 'GET' && method !== 'HEAD') return { status: 301, headers };
+  if (method === 'HEAD') return { status: 301, type: html, headers };
   const href = location.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&#34;').replaceAll("'", '&#39;'); // prettier-ignore
   return {
     status: 301,
     body: Buffer.from(`<a href="${href}">Moved Permanently</a>.\n\n`),
-    type: 'text/html; charset=utf-8',
+    type: html,
     headers,
   };
 }

@@ -102,7 +102,7 @@ class Scanner {
       if (this.peek() === 0x2b || this.peek() === 0x2d) this.at++;
       this.#digits();
     }
-    return this.source.latin1Slice(start, this.at);
+    return this.source.toString('latin1', start, this.at);
   }
 
   #digits(): void {

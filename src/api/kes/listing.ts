@@ -12,11 +12,16 @@ export interface Listing {
 /** KES's page. */
 export const pageLength = 1024;
 
+/** What a legal name can begin with. */
+function isBeginning(text: string): boolean {
+  return /^[0-9A-Za-z_][0-9A-Za-z_-]*$/.test(text) && text.length <= maxNameLength;
+}
+
 /** KES: `*` only as the last character, alone or after a legal beginning of a name. */
 export function isListPattern(text: string): boolean {
   if (text === '' || text === '*') return true;
   if (text.length > maxNameLength) return false;
-  return isName(text.endsWith('*') ? text.slice(0, -1) : text);
+  return text.endsWith('*') ? isBeginning(text.slice(0, -1)) : isName(text);
 }
 
 export function continueToken(listing: Listing): string {
@@ -32,6 +37,6 @@ export function parseListing(segment: string): Listing | undefined {
   const text = Buffer.from(segment.slice(1), 'base64url').toString('utf8');
   const [prefix, after, ...rest] = text.split('\n');
   if (prefix === undefined || after === undefined || rest.length > 0) return undefined;
-  if ((prefix !== '' && !isName(prefix)) || !isName(after)) return undefined;
+  if ((prefix !== '' && !isBeginning(prefix)) || !isName(after)) return undefined;
   return continueToken({ prefix, after }) === segment ? { prefix, after } : undefined;
 }

@@ -7,6 +7,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
 import type { AuditRecord } from '../../audit/record.ts';
 import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
@@ -23,7 +24,7 @@ import {
   type Answer,
 } from './answers.ts';
 import { readBody, type Body, type Declared, type RawRequest } from './body.ts';
-import { keyHandlers } from './key-handlers.ts';
+import { keyHandlers, keyNameProblem } from './key-handlers.ts';
 import { parseListing } from './listing.ts';
 import { metaHandlers } from './meta-handlers.ts';
 import { acceptsMethod, kesRoutes, type KesRoute } from './routes.ts';
@@ -52,7 +53,7 @@ interface KesRequestState {
   readonly startNs: bigint;
 }
 
-type KesRaw = RawRequest & { sello?: KesRequestState };
+type KesRaw = RawRequest & { sello?: KesRequestState; originalUrl?: string };
 
 const noBody: Body = { bytes: Buffer.alloc(0), oversize: false, declared: false };
 const handlers: Record<string, Handler> = { ...keyHandlers, ...metaHandlers };
@@ -104,12 +105,17 @@ class KesExchange {
   serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
     const raw = request.raw as KesRaw;
     const { target, startNs } = raw.sello!;
+    if (target.kind === 'malformed' && raw.httpVersionMajor === 1) {
+      // As Go: a bare answer without Content-Length, and the connection ends.
+      reply.hijack();
+      (raw.socket as TLSSocket).end('HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request');
+    }
     const answer =
       target.kind === 'redirect'
         ? redirectAnswer(request.method, target.location)
         : target.kind === 'malformed'
           ? malformedTarget
-          : request.method === 'OPTIONS' && raw.url === '*'
+          : request.method === 'OPTIONS' && raw.originalUrl === '*'
             ? { status: 200 }
             : notFound;
     const admission = this.#gate.admit(raw);
@@ -124,7 +130,8 @@ class KesExchange {
     const admission = this.#gate.admit(raw);
     const trace: Trace = { admission, startNs, route, call: undefined, rule: undefined, decision: 'none' };
     if (!acceptsMethod(route, request.method)) {
-      this.#finish(reply, raw, methodNotAllowed(request.method, route.method), trace);
+      // A route that KES's last version no longer has is unknown to it by any other method.
+      this.#finish(reply, raw, route.listed ? methodNotAllowed(request.method, route.method) : notFound, trace);
       return;
     }
     const refusal = this.#authorize(trace, target.path, target.name);
@@ -183,7 +190,6 @@ class KesExchange {
     const route = trace.route!;
     const { tenant } = admission;
     const texts = tenant?.config.kes.errorTexts ?? 'current';
-    if (this.#gate.draining) return failure(503, 'server is shutting down', 'SELLO_DRAINING');
     if (this.#gate.overloaded) return failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED');
     if (route.auth === 'anyone' || tenant?.config.kes.routes[route.path]?.skipAuth === true) {
       if (tenant === undefined) return answerOfError(refusalOf(admission), route.name, texts);
@@ -247,7 +253,10 @@ class KesExchange {
   }
 
   #finish(reply: FastifyReply, raw: KesRaw, answer: Answer, trace: Trace): void {
-    this.#release(raw, answer, trace, (failed) => this.#write(reply, raw, failed ?? answer, trace));
+    this.#release(raw, answer, trace, (failed) => {
+      if (reply.sent) this.#end(trace, answer.status);
+      else this.#write(reply, raw, failed ?? answer, trace);
+    });
   }
 
   /** Writes the record, then lets the answer go. Nothing secret leaves before its record is durable. */
@@ -266,7 +275,7 @@ class KesExchange {
       method: raw.method,
       path: target.kind === 'route' ? target.path : raw.originalUrl,
       operation: route?.operation,
-      key: route?.path.startsWith('/v1/key/') === true ? raw.sello!.target.kind === 'route' ? (raw.sello!.target as { name: string }).name : undefined : undefined,
+      key: target.kind === 'route' && target.route.path.startsWith('/v1/key/') ? target.name : undefined,
       contextSha256: call?.context === undefined || call.context.length === 0 ? undefined : hash('sha256', call.context, 'hex'),
       decision: trace.decision,
       rule: trace.rule,
@@ -360,8 +369,6 @@ function failureOf(code: 'SELLO_RATE_LIMITED', tenant: Tenant): Answer {
 function nameProblem(route: KesRoute, name: string): Answer | undefined {
   return route.path.startsWith('/v1/key/') ? keyNameProblem(name) : undefined;
 }
-
-import { keyNameProblem } from './key-handlers.ts';
 
 /** A keystore that hangs must not hold a request for ever. */
 function withDeadline<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {

@@ -33,7 +33,7 @@ function decode(text: string): string | undefined {
   for (let i = 0; i < source.length; i++) {
     let byte = source[i]!;
     if (byte === 0x25) {
-      const hex = source.latin1Slice(i + 1, i + 3);
+      const hex = source.toString('latin1', i + 1, i + 3);
       if (!/^[0-9a-fA-F]{2}$/.test(hex)) return undefined;
       byte = Number.parseInt(hex, 16);
       i += 2;
@@ -83,7 +83,7 @@ export function kesTarget(url: string): KesTarget {
   const mark = url.indexOf('?');
   const rawPath = mark === -1 ? url : url.slice(0, mark);
   const query = mark === -1 ? '' : url.slice(mark + 1);
-  if (!rawPath.startsWith('/')) return malformed;
+  if (!rawPath.startsWith('/')) return rawPath === '*' ? unknown : malformed;
   if (isUnclean(rawPath)) {
     const cleaned = clean(rawPath);
     if (cleaned !== rawPath) return decode(rawPath) === undefined ? malformed : redirect(cleaned, query);

@@ -14,7 +14,11 @@ export interface CiphertextVector {
 
 export interface StoredKeyVector {
   readonly stored_key: string;
-  readonly head_describe: { readonly algorithm: string; readonly created_at: string; readonly created_by?: string };
+  readonly head_describe: {
+    readonly algorithm: string;
+    readonly created_at: string;
+    readonly created_by?: string;
+  };
 }
 
 export interface MacVector {
@@ -42,7 +46,7 @@ export interface CertificateVector {
 }
 
 function load(name: string): unknown {
-  return JSON.parse(readFileSync(new URL(`kes/${name}.json`, import.meta.url), 'utf8'));
+  return JSON.parse(readFileSync(new URL(`../vectors/kes/${name}.json`, import.meta.url), 'utf8'));
 }
 
 export const ciphertexts = (): CiphertextVector[] => load('ciphertexts') as CiphertextVector[];
