@@ -11,9 +11,15 @@ export class CliCommand extends Command {
     super(name);
     this.io = io;
     this.exitOverride();
+    // `identity ls --json`: options belong to the command they stand behind, not to the group before it.
+    this.enablePositionalOptions();
     this.helpOption('-h, --help', 'Show this help');
     this.helpCommand(false);
     this.showSuggestionAfterError(false);
+    this.configureHelp({
+      // `serve, server`; arguments and options are each command's own page.
+      subcommandTerm: (command) => [command.name(), ...command.aliases()].join(', '),
+    });
     this.configureOutput({
       writeOut: (text) => void io.stdout.write(text),
       writeErr: (text) => void io.stderr.write(text),

@@ -2,9 +2,9 @@
 import { checkConfig, loadConfig } from '../config/index.ts';
 import type { ConfigNotice } from '../config/model.ts';
 import { type CliCommand, child, examples } from './command.ts';
-import { toConfigFailure } from './config-failure.ts';
+import { placed, toConfigFailure } from './config-failure.ts';
 import { Failure } from './failure.ts';
-import { pathOf, write } from './io.ts';
+import { type Io, write } from './io.ts';
 
 export function configCheck(parent: CliCommand): void {
   const command = child(
@@ -18,7 +18,7 @@ export function configCheck(parent: CliCommand): void {
     command.checkArguments(given, ['no configuration file specified']);
     const { io } = command;
     const file = given[0]!;
-    const { tenants, notices } = await findings(pathOf(io, file), io.env).catch((error: unknown) => {
+    const { tenants, notices } = await findings(io, file).catch((error: unknown) => {
       throw toConfigFailure(error, file);
     });
     const errors = notices.filter((notice) => notice.failsCheck).length;
@@ -41,11 +41,11 @@ export function configCheck(parent: CliCommand): void {
   });
 }
 
-async function findings(file: string, env: Readonly<Record<string, string | undefined>>) {
-  const config = await loadConfig(file, { env: { ...env } });
+async function findings(io: Io, file: string) {
+  const config = await loadConfig(file, { env: io.env, workingDirectory: io.cwd });
   const notices = [...config.warnings];
   // What is found by looking at the files it names, besides what reading it brought up.
-  for (const notice of await checkConfig(config)) {
+  for (const notice of await checkConfig(config, { env: io.env })) {
     if (!notices.some((known) => known.message === notice.message && known.line === notice.line))
       notices.push(notice);
   }
@@ -54,8 +54,4 @@ async function findings(file: string, env: Readonly<Record<string, string | unde
 
 function findingOf(notice: ConfigNotice) {
   return { level: notice.failsCheck ? 'error' : 'warning', line: notice.line, message: notice.message };
-}
-
-function placed(file: string, notice: ConfigNotice): string {
-  return notice.line === undefined ? notice.message : `${file}:${String(notice.line)}: ${notice.message}`;
 }

@@ -22,6 +22,9 @@ export class Failure extends Error {
   }
 }
 
+/** The output said it all; only the exit code is left to set. */
+export class SaidAlready extends Error {}
+
 /** Runs `work`; a failure of the server or of the way to it becomes a {@link Failure} that begins with `prefix`. */
 export async function failingWith<T>(prefix: string, work: Promise<T>): Promise<T> {
   try {

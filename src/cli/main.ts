@@ -4,7 +4,7 @@ import { CliCommand, UsageWanted, examples } from './command.ts';
 import { completion } from './completion.ts';
 import { config } from './config.ts';
 import { dev } from './dev.ts';
-import { exitCodes, Failure, toFailure } from './failure.ts';
+import { Failure, SaidAlready, exitCodes, toFailure } from './failure.ts';
 import { identity } from './identity.ts';
 import { type Io, processIo, write } from './io.ts';
 import { key } from './key.ts';
@@ -13,7 +13,7 @@ import { ls } from './ls.ts';
 import { metrics } from './metrics.ts';
 import { policy } from './policy.ts';
 import { serve } from './serve.ts';
-import { ServersDown, status } from './status.ts';
+import { status } from './status.ts';
 import { styleOf } from './style.ts';
 import { versionText } from './version.ts';
 
@@ -74,7 +74,7 @@ async function end(error: unknown, io: Io): Promise<number> {
     await write(io.stderr, error.command.helpInformation());
     return exitCodes.usage;
   }
-  if (error instanceof ServersDown) return error.exitCode;
+  if (error instanceof SaidAlready) return exitCodes.failure;
   // The reader of our output has gone, as `head` does: nobody is left to tell.
   if (error instanceof Error && 'code' in error && error.code === 'EPIPE') return exitCodes.failure;
   const failure =

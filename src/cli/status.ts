@@ -2,7 +2,7 @@
 import { type CliCommand, child, examples } from './command.ts';
 import type { Route, ServerStatus } from '../client/index.ts';
 import { type ConnectOptions, connect, connectOptions, serversOf } from './connect.ts';
-import { exitCodes, failingWith, toFailure } from './failure.ts';
+import { SaidAlready, failingWith, toFailure } from './failure.ts';
 import { type Io, write } from './io.ts';
 import { type ColorChoice, type Style, colorOption, sizeText, styleOf, uptimeText } from './style.ts';
 
@@ -38,17 +38,8 @@ export function status(parent: CliCommand): void {
         await write(command.io.stdout, `${line}\n`);
       });
     }
-    if (failed > 0) throw new ServersDown(failed, servers.length);
+    if (failed > 0) throw new SaidAlready(`${String(failed)} of ${String(servers.length)} servers are down`);
   });
-}
-
-/** Some of several servers are down: they were named, so only the exit code is left to set. */
-export class ServersDown extends Error {
-  readonly exitCode = exitCodes.failure;
-
-  constructor(failed: number, all: number) {
-    super(`${String(failed)} of ${String(all)} servers are down`);
-  }
 }
 
 async function print(io: Io, options: Options, server: string): Promise<void> {
