@@ -13,6 +13,14 @@ const connectionSpecific = new Set(['connection', 'keep-alive', 'proxy-connectio
 /** A stream's failure ends that stream alone; its owner learns of it by 'close'. Without a listener it would end the process. */
 function ignoreStreamError(): void {}
 
+const secretBody = Symbol('secret body');
+type WipedStream = ServerHttp2Stream & { [secretBody]?: Buffer };
+
+/** One listener for every stream: a closure per request would cost. */
+function wipeBody(this: WipedStream): void {
+  wipeLater(this[secretBody]!);
+}
+
 const sent: Buffer[] = [];
 
 /**
@@ -154,7 +162,10 @@ export class Http2Response {
       if (stream.headersSent) stream.end();
       else this.#respond(true);
     } else if (this.#respond(false)) {
-      if (this.wipeAfterSend && typeof chunk !== 'string') stream.once('close', () => wipeLater(chunk));
+      if (this.wipeAfterSend && typeof chunk !== 'string') {
+        (stream as WipedStream)[secretBody] = chunk;
+        stream.on('close', wipeBody);
+      }
       stream.end(chunk);
     } else if (this.wipeAfterSend && typeof chunk !== 'string') {
       chunk.fill(0);
