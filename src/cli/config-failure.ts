@@ -7,7 +7,8 @@ export function toConfigFailure(error: unknown, file: string): unknown {
   if (error instanceof Failure) return error;
   if (error instanceof ConfigError) {
     const [only] = error.problems;
-    if (isAbsent(error)) return new Failure(`open ${file}: no such file or directory`, { hint: notThere, cause: error });
+    if (isAbsent(error))
+      return new Failure(`open ${file}: no such file or directory`, { hint: notThere, cause: error });
     // The person's own name of the file, one problem per line, each with its place.
     const message =
       error.problems.length === 1 && only !== undefined
@@ -28,7 +29,10 @@ export function toConfigFailure(error: unknown, file: string): unknown {
 }
 
 /** `file:line: message`, which terminals make a link of. */
-export function placed(file: string, at: { readonly message: string; readonly line: number | undefined }): string {
+export function placed(
+  file: string,
+  at: { readonly message: string; readonly line: number | undefined },
+): string {
   return at.line === undefined ? `${file}: ${at.message}` : `${file}:${String(at.line)}: ${at.message}`;
 }
 

@@ -10,6 +10,7 @@ import { type Io, processIo, write } from './io.ts';
 import { key } from './key.ts';
 import { log } from './log.ts';
 import { ls } from './ls.ts';
+import { migrate } from './migrate.ts';
 import { metrics } from './metrics.ts';
 import { policy } from './policy.ts';
 import { serve } from './serve.ts';
@@ -45,6 +46,7 @@ function build(io: Io, ended: (exitCode: number) => void): CliCommand {
   serve(top, ended);
   dev(top, ended);
   config(top);
+  migrate(top);
   top.commandsGroup('Keys and access:');
   key(top);
   policy(top);

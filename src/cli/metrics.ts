@@ -45,7 +45,8 @@ export function metrics(parent: CliCommand): void {
 export interface Sample {
   readonly name: string;
   readonly labels?: Readonly<Record<string, string>>;
-  readonly value: number;
+  /** JSON has no words for the last three. */
+  readonly value: number | '+Inf' | '-Inf' | 'NaN';
 }
 
 /** Samples of the Prometheus text format 0.0.4. Lines that are not samples are left out. */
@@ -59,7 +60,8 @@ export function parseMetrics(text: string): Sample[] {
     for (const [, label, quoted] of (labelText ?? '').matchAll(/([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"/g)) {
       labels[label!] = quoted!.replace(/\\(.)/g, (_, escaped: string) => (escaped === 'n' ? '\n' : escaped));
     }
-    const number = value === '+Inf' ? Infinity : Number(value);
+    const number = /^(?:[+-]Inf|NaN)$/.test(value!) ? (value as '+Inf' | '-Inf' | 'NaN') : Number(value);
+    if (Number.isNaN(number)) continue;
     samples.push({ name: name!, ...(labelText === undefined ? {} : { labels }), value: number });
   }
   return samples;

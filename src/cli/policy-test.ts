@@ -7,6 +7,7 @@ import { loadConfig } from '../config/index.ts';
 import type { TenantConfig } from '../config/model.ts';
 import { type CliCommand, child, examples } from './command.ts';
 import { toConfigFailure } from './config-failure.ts';
+import { tenantOf } from './configured-keystore.ts';
 import { Failure, SaidAlready } from './failure.ts';
 import { write } from './io.ts';
 
@@ -42,7 +43,10 @@ export function policyTest(parent: CliCommand): void {
     .addHelpText('after', `\nOperations: ${operations.join(', ')}`)
     .addHelpText('after', '\nThe exit code is 0 when the request is allowed and 1 when it is denied.');
   examples(command, [
-    ['May members of policy app issue data keys?', 'policy test --config sello.yaml --policy app issue my-key'],
+    [
+      'May members of policy app issue data keys?',
+      'policy test --config sello.yaml --policy app issue my-key',
+    ],
     ['May this identity list all keys?', 'policy test --config kes.yaml --identity 3ecf… /v1/key/list/'],
   ]);
   command.action(async (given: string[], options: Options) => {
@@ -50,10 +54,12 @@ export function policyTest(parent: CliCommand): void {
     const { io } = command;
     const file = options.config ?? io.env['SELLO_CONFIG_FILE'];
     if (file === undefined) throw command.misuse('no configuration file specified');
-    const config = await loadConfig(file, { env: io.env, workingDirectory: io.cwd }).catch((error: unknown) => {
-      throw toConfigFailure(error, file);
-    });
-    const tenant = tenantOf(config.tenants, options.tenant);
+    const config = await loadConfig(file, { env: io.env, workingDirectory: io.cwd }).catch(
+      (error: unknown) => {
+        throw toConfigFailure(error, file);
+      },
+    );
+    const tenant = tenantOf(config.tenants, options.tenant, file);
     const face = faces.find((each) => each === options.face);
     if (face === undefined) throw command.misuse(`unknown face '${options.face}'`);
     const request = {
@@ -67,27 +73,23 @@ export function policyTest(parent: CliCommand): void {
     const { policy, rules, decision } = explain(compileAccess(tenant), request);
     const verdict = decision.allowed ? 'allowed' : 'denied';
     if (options.json === true) {
-      const object = { allowed: decision.allowed, rule: decision.rule, identity: request.identity, policy, rules };
+      const object = {
+        allowed: decision.allowed,
+        rule: decision.rule,
+        identity: request.identity,
+        policy,
+        rules,
+      };
       await write(io.stdout, `${JSON.stringify(object)}\n`);
     } else {
       const lines = rules.map(
-        ({ effect, rule, matched, because }) => `  ${matched ? '✓' : '·'} ${effect.padEnd(5)} ${rule}  (${because})`,
+        ({ effect, rule, matched, because }) =>
+          `  ${matched ? '✓' : '·'} ${effect.padEnd(5)} ${rule}  (${because})`,
       );
       await write(io.stdout, `${[`${verdict}: ${decision.rule}`, ...lines].join('\n')}\n`);
     }
     if (!decision.allowed) throw new SaidAlready(verdict);
   });
-}
-
-function tenantOf(tenants: readonly TenantConfig[], name: string | undefined): TenantConfig {
-  const names = tenants.map((tenant) => tenant.name).join(', ');
-  if (name === undefined) {
-    if (tenants.length === 1) return tenants[0]!;
-    throw new Failure('the configuration has several tenants', { hint: `Choose one with --tenant: ${names}.` });
-  }
-  const found = tenants.find((tenant) => tenant.name === name);
-  if (found === undefined) throw new Failure(`no tenant '${name}'`, { hint: `There are: ${names}.` });
-  return found;
 }
 
 function identityOf(command: CliCommand, tenant: TenantConfig, options: Options): Identity {
@@ -106,11 +108,15 @@ function identityOf(command: CliCommand, tenant: TenantConfig, options: Options)
   const policy = tenant.policies.find((each) => each.name === options.policy);
   if (policy === undefined) {
     const names = tenant.policies.map((each) => each.name).join(', ');
-    throw new Failure(`no policy '${options.policy!}'`, { hint: names === '' ? 'The tenant has none.' : `There are: ${names}.` });
+    throw new Failure(`no policy '${options.policy!}'`, {
+      hint: names === '' ? 'The tenant has none.' : `There are: ${names}.`,
+    });
   }
   const first = policy.identities[0];
   if (first === undefined) {
-    throw new Failure(`nobody has policy '${policy.name}'`, { hint: 'Add an identity to it, then ask again.' });
+    throw new Failure(`nobody has policy '${policy.name}'`, {
+      hint: 'Add an identity to it, then ask again.',
+    });
   }
   return first;
 }
@@ -124,7 +130,10 @@ function asked(
 ): { operation: Operation; key: string | undefined; path: string | undefined } {
   if (what.startsWith('/')) {
     const route = kesRouteOf(what);
-    if (route === undefined) throw new Failure(`'${what}' is not a path of the KES API`, { hint: 'Such as /v1/key/generate/my-key.' });
+    if (route === undefined)
+      throw new Failure(`'${what}' is not a path of the KES API`, {
+        hint: 'Such as /v1/key/generate/my-key.',
+      });
     if (key !== undefined) throw command.misuse('too many arguments');
     const named = route.argument === 'key' ? what.slice(route.path.length) : undefined;
     return { operation: route.operation, key: named, path: face === 'kes' ? what : undefined };
@@ -136,9 +145,12 @@ function asked(
   if (face !== 'kes') return { operation, key, path: undefined };
   const route = kesRoutes.find((each) => each.operation === operation);
   if (route === undefined) {
-    throw new Failure(`the KES API has no operation '${operation}'`, { hint: 'Name another interface with --face.' });
+    throw new Failure(`the KES API has no operation '${operation}'`, {
+      hint: 'Name another interface with --face.',
+    });
   }
-  if (route.argument !== 'none' && key === undefined) throw command.misuse(`no ${route.argument} name specified`);
+  if (route.argument !== 'none' && key === undefined)
+    throw command.misuse(`no ${route.argument} name specified`);
   return { operation, key, path: route.argument === 'none' ? route.path : route.path + key! };
 }
 
@@ -146,7 +158,8 @@ function contextOf(command: CliCommand, pairs: readonly string[] | undefined) {
   if (pairs === undefined) return undefined;
   const entries = pairs.map((pair) => {
     const at = pair.indexOf('=');
-    if (at < 1) throw command.misuse(`invalid argument "${pair}" for "--context" flag: not of the form NAME=VALUE`);
+    if (at < 1)
+      throw command.misuse(`invalid argument "${pair}" for "--context" flag: not of the form NAME=VALUE`);
     return [pair.slice(0, at), pair.slice(at + 1)] as const;
   });
   const context: Readonly<Record<string, string>> = Object.fromEntries(entries);

@@ -10,6 +10,9 @@ export function policy(parent: CliCommand): void {
   for (const add of [policyInfo, policyLs, policyShow, policyTest]) add(command);
   examples(command, [
     ['Show what a policy allows and denies', 'policy show my-policy'],
-    ['Ask whether an identity may issue data keys, and by which rule', 'policy test --config sello.yaml --policy app issue my-key'],
+    [
+      'Ask whether an identity may issue data keys, and by which rule',
+      'policy test --config sello.yaml --policy app issue my-key',
+    ],
   ]);
 }

@@ -55,9 +55,13 @@ export class SelloClient {
   }
 
   /** Names of keys that start with `prefix`, in order; pages are fetched as they are consumed. */
-  listKeys(prefix = ''): AsyncGenerator<string, void, void> {
-    // KES: an empty prefix is `*`, for every generation; a star after a prefix would be part of it.
-    return this.#list('/v1/key/list/', prefix === '' ? '*' : prefix, 'names');
+  async *listKeys(prefix = ''): AsyncGenerator<string, void, void> {
+    // KES takes no pattern that ends in `-`, though names may well go on after one: asked for without, and sorted out here.
+    const asked = prefix.replace(/-+$/, '');
+    // An empty prefix is `*`, for every generation of servers; a star after a prefix would be part of it.
+    for await (const name of this.#list('/v1/key/list/', asked === '' ? '*' : asked, 'names')) {
+      if (name.startsWith(prefix)) yield name;
+    }
   }
 
   async deleteKey(name: string): Promise<void> {

@@ -67,22 +67,28 @@ export function comparable(recording: CliRecording, outcome: Outcome): Outcome {
   const rules: [RegExp, string | ((text: string) => string)][] = [];
   // What is as old as the server is: the start of a test run.
   if (/date/.test(volatile) || /^\d+-(?:policy|identity|version)/.test(recording.name)) {
-    rules.push([/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, 'DATE'], [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, 'TIME']);
+    rules.push(
+      [/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, 'DATE'],
+      [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, 'TIME'],
+    );
   }
   if (/all values|keys|ciphertext/.test(volatile)) {
-    rules.push([/kes:v1:[\w+/]+=*/g, 'API-KEY'], [/"[\w+/]{24,}=*"/g, (text) => `"base64 of ${String(text.length - 2)}"`]);
+    rules.push(
+      [/kes:v1:[\w+/]+=*/g, 'API-KEY'],
+      [/"[\w+/]{24,}=*"/g, (text) => `"base64 of ${String(text.length - 2)}"`],
+    );
   }
   if (/all values/.test(volatile)) rules.push([/\b[0-9a-f]{64}\b/g, 'IDENTITY']);
   if (/uptime|versions/.test(volatile)) {
     // Columns of `status`: label (with its colours), then the value.
     rules.push(
-      [/((?:Version|Uptime|Latency|Heap|Stack) *(?:\u001b\[0m)? *)[^\u001b\n]+/g, '$1VALUE'],
+      [column('Version|Uptime|Latency|Heap|Stack', `[^${escape}\\n]+`), '$1VALUE'],
       [/"version":"[^"]*"/g, '"version":VALUE'],
       [/"(num_cpu|num_cpu_used|mem_heap_used|mem_stack_used|keystore_latency)":\d+/g, '"$1":VALUE'],
       [/"uptime":\d+,/g, ''],
-      [/(OS *(?:\u001b\[0m)? *)\w+/g, '$1OS'],
+      [column('OS', '\\w+'), '$1OS'],
       [/"(os|arch)":"\w+"/g, '"$1":VALUE'],
-      [/(CPUs *(?:\u001b\[0m)? *)\d+ \w+/g, '$1CPUS'],
+      [column('CPUs', '\\d+ \\w+'), '$1CPUS'],
     );
   }
   if (recording.name.includes('-version')) rules.push([/^(Version|Runtime) .*$/gm, '$1']);
@@ -92,6 +98,13 @@ export function comparable(recording: CliRecording, outcome: Outcome): Outcome {
     rules.reduce((result, [pattern, by]) => result.replace(pattern, by as string), text);
   const sorted = (text: string) => (/api order/.test(volatile) ? sortRoutes(text) : text);
   return { exit: outcome.exit, stdout: sorted(normal(outcome.stdout)), stderr: normal(outcome.stderr) };
+}
+
+const escape = '\u001b';
+
+/** A value of `status` behind its label, which may be coloured. */
+function column(labels: string, value: string): RegExp {
+  return new RegExp(`((?:${labels}) *(?:${escape}\\[0m)? *)${value}`, 'g');
 }
 
 function sortRoutes(text: string): string {

@@ -37,18 +37,29 @@ void t.test('every call of the KES v1 API, on a running server', async (t) => {
     t.ok(status.cpus >= 1 && status.heapBytes > 0 && status.keystoreReachable);
     await t.resolves(kes.ready());
     const routes = await kes.api();
-    t.match(routes.find((route) => route.path === '/v1/key/generate/'), { method: 'PUT', timeoutSeconds: 15 });
+    t.match(
+      routes.find((route) => route.path === '/v1/key/generate/'),
+      { method: 'PUT', timeoutSeconds: 15 },
+    );
     t.match(await kes.metrics(), /^kes_system_up_time /m);
   });
 
   await t.test('creates, describes, lists and deletes keys', async (t) => {
     await kes.createKey('client-1');
-    await t.rejects(kes.createKey('client-1'), { name: 'ClientError', status: 400, message: 'key already exists' });
+    await t.rejects(kes.createKey('client-1'), {
+      name: 'ClientError',
+      status: 400,
+      message: 'key already exists',
+    });
     t.match(await kes.describeKey('client-1'), { name: 'client-1', createdBy: admin });
     t.same(await all(kes.listKeys('client-')), ['client-1']);
     t.ok((await all(kes.listKeys())).includes('app-key'));
     await kes.deleteKey('client-1');
-    await t.rejects(kes.describeKey('client-1'), { name: 'ClientError', status: 404, message: 'key does not exist' });
+    await t.rejects(kes.describeKey('client-1'), {
+      name: 'ClientError',
+      status: 404,
+      message: 'key does not exist',
+    });
   });
 
   await t.test('lists more keys than a page holds, each once', async (t) => {
@@ -62,7 +73,11 @@ void t.test('every call of the KES v1 API, on a running server', async (t) => {
     const { plaintext, ciphertext } = await kes.generateKey('app-key', context);
     t.equal(plaintext.length, 32);
     t.same(await kes.decrypt('app-key', ciphertext, context), plaintext);
-    const refusal = { name: 'ClientError', status: 400, message: 'decryption failed: ciphertext is not authentic' };
+    const refusal = {
+      name: 'ClientError',
+      status: 400,
+      message: 'decryption failed: ciphertext is not authentic',
+    };
     await t.rejects(kes.decrypt('app-key', ciphertext), refusal);
     await t.rejects(kes.decrypt('app-key', ciphertext, Buffer.from('other')), refusal);
   });

@@ -7,7 +7,13 @@ import { type Reply, adminCredentials, serverCertificate, startWireServer } from
 const version: Reply = { status: 200, body: '{"version":"v","commit":"c"}\n' };
 
 function client(t: Test, endpoints: string[], more: Partial<ClientOptions> = {}) {
-  const made = createClient({ endpoints, ...adminCredentials, insecure: true, retryDelayMs: [1, 2], ...more });
+  const made = createClient({
+    endpoints,
+    ...adminCredentials,
+    insecure: true,
+    retryDelayMs: [1, 2],
+    ...more,
+  });
   t.teardown(() => made.close());
   return made;
 }
@@ -37,21 +43,27 @@ void t.test('falls back to HTTP/1.1 where the server offers nothing else', async
   const kes = client(t, [wire.endpoint]);
   t.equal((await kes.version()).version, 'v');
   await kes.createKey('a');
-  t.same(wire.heard.map(({ method, path, protocol }) => [method, path, protocol]), [
-    ['GET', '/version', '1.1'],
-    ['PUT', '/v1/key/create/a', '1.1'],
-  ]);
+  t.same(
+    wire.heard.map(({ method, path, protocol }) => [method, path, protocol]),
+    [
+      ['GET', '/version', '1.1'],
+      ['PUT', '/v1/key/create/a', '1.1'],
+    ],
+  );
 });
 
-void t.test('opens a new connection after the server said good-bye, and loses no request over it', async (t) => {
-  const wire = await server(t, () => version);
-  const kes = client(t, [wire.endpoint]);
-  await kes.version();
-  wire.goAway();
-  await new Promise((resolve) => setImmediate(resolve));
-  for (let i = 0; i < 5; i++) t.equal((await kes.version()).version, 'v');
-  t.equal(wire.connections(), 2);
-});
+void t.test(
+  'opens a new connection after the server said good-bye, and loses no request over it',
+  async (t) => {
+    const wire = await server(t, () => version);
+    const kes = client(t, [wire.endpoint]);
+    await kes.version();
+    wire.goAway();
+    await new Promise((resolve) => setImmediate(resolve));
+    for (let i = 0; i < 5; i++) t.equal((await kes.version()).version, 'v');
+    t.equal(wire.connections(), 2);
+  },
+);
 
 void t.test('tries twice more when the connection breaks', async (t) => {
   const wire = await server(t, (_request, number) => (number < 3 ? { status: 0, reset: true } : version));
@@ -66,7 +78,15 @@ void t.test('gives up after the third broken connection', async (t) => {
 });
 
 void t.test('tries twice more on 503, and on no other status', async (t) => {
-  for (const [status, tries] of [[503, 3], [500, 1], [502, 1], [504, 1], [429, 1], [403, 1]] as const) { // prettier-ignore
+  for (const [status, tries] of [
+    [503, 3],
+    [500, 1],
+    [502, 1],
+    [504, 1],
+    [429, 1],
+    [403, 1],
+  ] as const) {
+    // prettier-ignore
     const wire = await server(t, () => ({ status, body: '{"message":"no"\n}' }));
     await t.rejects(client(t, [wire.endpoint]).version(), { name: 'ClientError', status, message: 'no' });
     t.equal(wire.heard.length, tries, `status ${String(status)}`);
@@ -106,7 +126,10 @@ void t.test('asks another endpoint when nothing listens at one', async (t) => {
 void t.test('a refusal of one endpoint is the answer: the other is not asked', async (t) => {
   const refusing = await server(t, () => ({ status: 403, body: '{"message":"not authorized"}' }));
   const other = await server(t, () => ({ status: 403, body: '{"message":"not authorized"}' }));
-  await t.rejects(client(t, [refusing.endpoint, other.endpoint]).version(), { name: 'ClientError', status: 403 });
+  await t.rejects(client(t, [refusing.endpoint, other.endpoint]).version(), {
+    name: 'ClientError',
+    status: 403,
+  });
   t.equal(refusing.heard.length + other.heard.length, 1);
 });
 
@@ -119,7 +142,9 @@ void t.test('ends a request that is not answered in time', async (t) => {
 
 void t.test('refuses a server whose certificate it does not trust, without trying again', async (t) => {
   const wire = await server(t, () => version);
-  const error = await client(t, [wire.endpoint], { insecure: false }).version().catch((e: unknown) => e);
+  const error = await client(t, [wire.endpoint], { insecure: false })
+    .version()
+    .catch((e: unknown) => e);
   t.ok(error instanceof ConnectionError && error.untrusted, String(error));
   t.equal(wire.heard.length, 0);
 });
@@ -182,7 +207,8 @@ void t.test('knows the shapes of self/describe that servers have sent', async (t
 void t.test('refuses names that would change the path', async (t) => {
   const wire = await server(t, () => ({ status: 200 }));
   const kes = client(t, [wire.endpoint]);
-  for (const name of ['', '.', '..']) await t.rejects(kes.createKey(name), { name: 'ClientError', status: 400 });
+  for (const name of ['', '.', '..'])
+    await t.rejects(kes.createKey(name), { name: 'ClientError', status: 400 });
   t.equal(wire.heard.length, 0);
   await kes.createKey('a/../b?c#d');
   t.equal(wire.heard[0]!.path, '/v1/key/create/a%2F..%2Fb%3Fc%23d');
@@ -197,7 +223,8 @@ void t.test('refuses options it cannot use', (t) => {
     [{ endpoints: ['a:99999'], ...adminCredentials }, /form host:port/],
     [{ endpoints: ['https://a:1/path'], ...adminCredentials }, /form host:port/],
   ];
-  for (const [options, message] of wrong) t.throws(() => createClient(options), { name: 'TypeError', message });
+  for (const [options, message] of wrong)
+    t.throws(() => createClient(options), { name: 'TypeError', message });
   t.throws(() => createClient({ endpoints: ['a:1'], apiKey: 'kes:v1:x' }), { code: 'SELLO_API_KEY_INVALID' });
   t.end();
 });

@@ -1,6 +1,7 @@
 /** Small TLS servers that misbehave in chosen ways: what a client meets that a good server never shows it. */
 import { readFileSync } from 'node:fs';
 import http2 from 'node:http2';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -48,8 +49,8 @@ export async function startWireServer(
   const sockets = new Set<TLSSocket>();
   const sessions = new Set<http2.ServerHttp2Session>();
   const handle = (
-    request: http2.Http2ServerRequest | import('node:http').IncomingMessage,
-    response: http2.Http2ServerResponse | import('node:http').ServerResponse,
+    request: http2.Http2ServerRequest | IncomingMessage,
+    response: http2.Http2ServerResponse | ServerResponse,
   ) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -72,7 +73,12 @@ export async function startWireServer(
       response.end(reply.body ?? '');
     });
   };
-  const options = { key: pem('server.key'), cert: pem('server.crt'), requestCert: true, rejectUnauthorized: false };
+  const options = {
+    key: pem('server.key'),
+    cert: pem('server.crt'),
+    requestCert: true,
+    rejectUnauthorized: false,
+  };
   const server =
     only === undefined
       ? http2.createSecureServer({ ...options, allowHTTP1: true }, handle)
