@@ -45,11 +45,11 @@ export async function sharedInTheWorld(config: Config): Promise<IsolationProblem
   const authorities = await Promise.all(
     config.tenants.map(async ({ name, clients }, tenant) => {
       const used = clients.auth === 'on' && clients.caFile !== undefined;
-      return { name, tenant, certificates: used ? await readable(clients.caFile) : [] };
+      return { name, tenant, found: used ? (await readable(clients.caFile)).map(authorityOf) : [] };
     }),
   );
   for (const [a, b] of pairs(authorities)) {
-    const overlap = sharedAuthority(a.certificates, b.certificates);
+    const overlap = sharedAuthority(a.found, b.found);
     if (overlap === undefined) continue;
     const message = `tenants '${a.name}' and '${b.name}' share a CA: ${overlap}`;
     problems.push({ message, path: ['tenants', b.tenant, 'clients', 'ca'] });
@@ -69,24 +69,31 @@ export async function sharedInTheWorld(config: Config): Promise<IsolationProblem
   return problems;
 }
 
-function sharedAuthority(as: readonly X509Certificate[], bs: readonly X509Certificate[]): string | undefined {
+/** A CA with what is compared, found once: there may be hundreds of tenants, and every two are compared. */
+interface Authority {
+  readonly certificate: X509Certificate;
+  readonly key: string;
+  readonly name: string;
+}
+
+function authorityOf(certificate: X509Certificate): Authority {
+  const name = (certificate.subject ?? '').replaceAll('\n', ', ');
+  return { certificate, key: publicKeyHash(certificate), name };
+}
+
+function sharedAuthority(as: readonly Authority[], bs: readonly Authority[]): string | undefined {
   for (const a of as) {
     for (const b of bs) {
-      const [one, other] = [subjectOf(a), subjectOf(b)];
-      if (publicKeyHash(a) === publicKeyHash(b)) return `'${one}' (public key ${publicKeyHash(a)})`;
-      if (hasIssued(a, b)) return `'${one}' has issued '${other}'`;
-      if (hasIssued(b, a)) return `'${other}' has issued '${one}'`;
+      if (a.key === b.key) return `'${a.name}' (public key ${a.key})`;
+      if (hasIssued(a, b)) return `'${a.name}' has issued '${b.name}'`;
+      if (hasIssued(b, a)) return `'${b.name}' has issued '${a.name}'`;
     }
   }
   return undefined;
 }
 
-function hasIssued(issuer: X509Certificate, certificate: X509Certificate): boolean {
+function hasIssued({ certificate: issuer }: Authority, { certificate }: Authority): boolean {
   return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
-}
-
-function subjectOf(certificate: X509Certificate): string {
-  return (certificate.subject ?? '').replaceAll('\n', ', ');
 }
 
 async function readable(path: string): Promise<X509Certificate[]> {

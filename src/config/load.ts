@@ -106,7 +106,7 @@ function isSelloFile(tree: MappingTree, problems: ProblemList): boolean {
     }
     return true;
   }
-  const own = ['tenants', 'listeners'].find((name) => tree.entries.has(name));
+  const own = ['listeners', 'tenants'].find((name) => tree.entries.has(name));
   if (text === undefined && own !== undefined && !tree.entries.has('address')) {
     problems.refuse(
       `'${own}' is a field of Sello's own files: begin them with 'version: ${selloVersion}'`,

@@ -35,7 +35,7 @@ export interface SequenceTree {
 export type Tree = ScalarTree | MappingTree | SequenceTree;
 
 /** A configuration is small; aliases must not make it large (the "billion laughs" document). */
-const maxNodes = 50_000;
+const maxNodes = 200_000;
 const maxDepth = 32;
 /** Policies for a thousand tenants fit easily. */
 export const maxFileBytes = 4 * 1024 * 1024;
@@ -50,7 +50,10 @@ export function parseTree(text: string, problems: ProblemList): Tree | undefined
   }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, schema: 'failsafe', prettyErrors: false });
-  for (const { message, pos } of [...document.errors, ...document.warnings]) {
+  // After the first mistake of syntax a parser only guesses; repeated fields it tells reliably.
+  const syntax = document.errors.filter(({ code }) => code !== 'DUPLICATE_KEY').slice(0, 1);
+  const repeated = document.errors.filter(({ code }) => code === 'DUPLICATE_KEY');
+  for (const { message, pos } of [...syntax, ...repeated, ...document.warnings]) {
     const { line, col } = lines.linePos(pos[0]);
     problems.refuse(`not valid YAML: ${message}`, { line, column: col });
   }

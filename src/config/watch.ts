@@ -20,6 +20,8 @@ export interface WatchOptions {
   readonly pollMs?: number;
   /** False: looking alone, where events do not work. */
   readonly events?: boolean;
+  /** Hears what `onChange` throws; the watch goes on. Without it the error is dropped. */
+  readonly onError?: (error: unknown) => void;
 }
 
 export interface FileWatch {
@@ -60,6 +62,7 @@ class Watcher implements FileWatch {
   readonly #debounceMs: number;
   readonly #pollMs: number;
   readonly #events: boolean;
+  readonly #onError: (error: unknown) => void;
   readonly #folders = new Map<string, FSWatcher>();
   #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
@@ -71,13 +74,14 @@ class Watcher implements FileWatch {
   constructor(
     paths: readonly string[],
     onChange: (changed: string[]) => void | Promise<void>,
-    { debounceMs = 500, pollMs = 10_000, events = true }: WatchOptions,
+    { debounceMs = 500, pollMs = 10_000, events = true, onError = () => {} }: WatchOptions,
   ) {
     this.#paths = paths;
     this.#onChange = onChange;
     this.#debounceMs = debounceMs;
     this.#pollMs = pollMs;
     this.#events = events;
+    this.#onError = onError;
   }
 
   async start(): Promise<void> {
@@ -116,6 +120,8 @@ class Watcher implements FileWatch {
       const changed = this.#paths.filter((path) => now.get(path) !== this.#seen.get(path));
       this.#seen = now;
       if (changed.length > 0 && !this.#isClosed) await this.#onChange(changed);
+    } catch (error) {
+      this.#onError(error);
     } finally {
       this.#isLooking = false;
       if (this.#lookAgain) {
