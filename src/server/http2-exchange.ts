@@ -13,6 +13,28 @@ const connectionSpecific = new Set(['connection', 'keep-alive', 'proxy-connectio
 /** A stream's failure ends that stream alone; its owner learns of it by 'close'. Without a listener it would end the process. */
 function ignoreStreamError(): void {}
 
+const secretBody = Symbol('secret body');
+type WipedStream = ServerHttp2Stream & { [secretBody]?: Buffer };
+
+/** One listener for every stream: a closure per request would cost. */
+function wipeBody(this: WipedStream): void {
+  wipeLater(this[secretBody]!);
+}
+
+const sent: Buffer[] = [];
+
+/**
+ * Overwrites a body that has been sent. Neither 'finish' nor 'close' is late enough: nghttp2 refers to this memory until the
+ * turn of the event loop in which it closes the stream ends with the write to TLS, which copies.
+ */
+function wipeLater(body: Buffer): void {
+  if (sent.push(body) > 1) return;
+  setImmediate(() => {
+    for (const bytes of sent) bytes.fill(0);
+    sent.length = 0;
+  });
+}
+
 type Listener = (...args: never[]) => void;
 
 export class Http2Request {
@@ -140,8 +162,10 @@ export class Http2Response {
       if (stream.headersSent) stream.end();
       else this.#respond(true);
     } else if (this.#respond(false)) {
-      // Not at 'finish': until the stream is closed nghttp2 may still read from this memory.
-      if (this.wipeAfterSend && typeof chunk !== 'string') stream.once('close', () => chunk.fill(0));
+      if (this.wipeAfterSend && typeof chunk !== 'string') {
+        (stream as WipedStream)[secretBody] = chunk;
+        stream.on('close', wipeBody);
+      }
       stream.end(chunk);
     } else if (this.wipeAfterSend && typeof chunk !== 'string') {
       chunk.fill(0);

@@ -56,9 +56,10 @@ const importKey: NamedHandler = (call, name) => {
   const request = call.body.bytes.length === 0 ? undefined : parseObject(call.body.bytes, fields);
   if (request === undefined) return closing(call, invalidImport);
   const cipher = request.cipher ?? request.algorithm ?? '';
-  // Clients of before 2023-10 say `bytes` and `algorithm`.
+  // Clients of before 2023-10 say `bytes` and `algorithm`, and may leave the choice of the algorithm to the server.
   const material = request.key ?? request.bytes;
-  const algorithm = ciphers.get(cipher);
+  const isLegacyWithout = cipher === '' && request.key === undefined && request.bytes !== undefined;
+  const algorithm = isLegacyWithout ? 'AES256' : ciphers.get(cipher);
   if (algorithm === undefined) {
     return failure(406, `algorithm '${cipher}' is not supported`, 'SELLO_KEY_ALGORITHM_UNSUPPORTED');
   }

@@ -8,6 +8,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import type { Identity } from '../../access/index.ts';
 import type { AuditRecord } from '../../audit/record.ts';
 import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
@@ -38,7 +39,7 @@ export interface KesCall {
   readonly name: string;
   readonly tenant: Tenant;
   /** undefined on routes that skip authentication, for callers nobody knows. */
-  readonly identity: string | undefined;
+  readonly identity: Identity | undefined;
   readonly body: Body;
   readonly server: ServerInfo;
   /** For the audit record: SHA-256 of the encryption context. */
@@ -50,7 +51,8 @@ export type Handler = (call: KesCall) => Answer | Promise<Answer>;
 interface KesRequestState {
   readonly target: KesTarget;
   readonly declared: Declared;
-  readonly startNs: bigint;
+  /** `performance.now()` at arrival. */
+  readonly startMs: number;
 }
 
 type KesRaw = RawRequest & { sello?: KesRequestState; originalUrl?: string };
@@ -66,7 +68,7 @@ export function rewriteKesUrl(raw: RawRequest): string {
   const headers = raw.headers;
   const target = kesTarget(raw.url ?? '/');
   const declared = { length: headers['content-length'], chunked: headers['transfer-encoding'] !== undefined };
-  (raw as KesRaw).sello = { target, declared, startNs: process.hrtime.bigint() };
+  (raw as KesRaw).sello = { target, declared, startMs: performance.now() };
   headers['content-length'] = undefined;
   headers['transfer-encoding'] = undefined;
   headers['content-type'] = undefined as unknown as string;
@@ -104,7 +106,7 @@ class KesExchange {
 
   serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
     const raw = request.raw as KesRaw;
-    const { target, startNs } = raw.sello!;
+    const { target, startMs } = raw.sello!;
     if (target.kind === 'malformed' && raw.httpVersionMajor === 1) {
       // As Go: a bare answer without Content-Length, and the connection ends.
       reply.hijack();
@@ -119,16 +121,16 @@ class KesExchange {
             ? { status: 200 }
             : notFound;
     const admission = this.#gate.admit(raw);
-    this.#finish(reply, raw, answer, { admission, startNs, route: undefined, call: undefined, rule: undefined, decision: 'none' });
+    this.#finish(reply, raw, answer, { admission, startMs, route: undefined, call: undefined, rule: undefined, decision: 'none' });
   }
 
   serve(request: FastifyRequest, reply: FastifyReply): void {
     const raw = request.raw as KesRaw;
-    const { target, startNs } = raw.sello!;
+    const { target, startMs } = raw.sello!;
     if (target.kind !== 'route') return;
     const { route } = target;
     const admission = this.#gate.admit(raw);
-    const trace: Trace = { admission, startNs, route, call: undefined, rule: undefined, decision: 'none' };
+    const trace: Trace = { admission, startMs, route, call: undefined, rule: undefined, decision: 'none' };
     if (!acceptsMethod(route, request.method)) {
       // A route that KES's last version no longer has is unknown to it by any other method.
       this.#finish(reply, raw, route.listed ? methodNotAllowed(request.method, route.method) : notFound, trace);
@@ -199,7 +201,9 @@ class KesExchange {
     }
     if (route.auth === 'certificate') {
       const judged = tenant !== undefined && admission.refusal === undefined;
-      if (!judged || !tenant.access.knows(admission.identity)) {
+      const { identity } = admission;
+      const isKnown = identity !== undefined && judged && (tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined);
+      if (!isKnown) {
         trace.decision = 'deny';
         trace.rule = 'unknown identity';
         return failure(404, 'identity does not exist', 'SELLO_NOT_AUTHORIZED');
@@ -213,7 +217,7 @@ class KesExchange {
     const listing = route.name === 'key-list' ? parseListing(name) : undefined;
     const judgedName = listing?.after === undefined ? name : listing.prefix;
     const decision = tenant.access.decide({
-      identity: admission.identity,
+      identity: admission.identity!,
       face: 'kes',
       operation: route.operation,
       path: judgedName === name ? path : route.path + judgedName,
@@ -268,8 +272,8 @@ class KesExchange {
       requestId: this.#server.newRequestId(),
       tenant: admission.tenant?.name,
       identity: admission.identity,
-      certificateSerial: admission.peer?.serial,
-      certificateIssuer: admission.peer?.issuer,
+      certificateSerial: admission.peer?.serialNumber,
+      certificateIssuer: admission.peer?.issuerName,
       sourceIp: admission.sourceIp,
       face: 'kes',
       method: raw.method,
@@ -282,7 +286,7 @@ class KesExchange {
       status: answer.status,
       error: answer.error,
       reason: admission.refusal?.reason,
-      durationMs: Number(process.hrtime.bigint() - trace.startNs) / 1e6,
+      durationMs: performance.now() - trace.startMs,
     };
     const isTenants = admission.tenant !== undefined && route !== undefined && admission.refusal === undefined;
     if (!isTenants) {
@@ -328,14 +332,15 @@ class KesExchange {
   #end(trace: Trace, status: number): void {
     trace.quota?.leave();
     this.#gate.leave();
-    const seconds = Number(process.hrtime.bigint() - trace.startNs) / 1e9;
+    const seconds = (performance.now() - trace.startMs) / 1000;
     this.#server.metrics.requestEnd('kes', trace.route?.path ?? 'unrouted', trace.admission.tenant?.name, status, seconds);
   }
 }
 
 interface Trace {
   readonly admission: Admission;
-  readonly startNs: bigint;
+  /** `performance.now()` at arrival. */
+  readonly startMs: number;
   readonly route: KesRoute | undefined;
   call: KesCall | undefined;
   rule: string | undefined;

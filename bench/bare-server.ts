@@ -1,0 +1,91 @@
+/**
+ * The rival: what a Node server does at the least to answer generate and decrypt over mTLS. node:http2 core streams
+ * on one port, node:https on another, JSON.parse and JSON.stringify, the same crypto as Sello's; no routing, names,
+ * policy, audit, metrics, limits or log. Any key name stands for the one key that lives in memory.
+ *
+ * node bench/bare-server.ts CERT KEY    prints {"h2":PORT,"h1":PORT}
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { issueDataKey, open } from '../src/keys/ciphertext.ts';
+import { instantFromDate } from '../src/keys/instant.ts';
+import { MasterKey } from '../src/keys/material.ts';
+
+const [certFile, keyFile] = process.argv.slice(2);
+if (certFile === undefined || keyFile === undefined) throw new Error('usage: bare-server.ts CERT KEY');
+
+const masterKey = new MasterKey(randomBytes(32), undefined, {
+  algorithm: 'AES256',
+  createdAt: instantFromDate(new Date()),
+  createdBy: '',
+});
+
+interface Body {
+  readonly context?: string;
+  readonly ciphertext?: string;
+}
+
+function answer(path: string, received: Buffer): Buffer | undefined {
+  const body = JSON.parse(received.toString()) as Body;
+  const context = Buffer.from(body.context ?? '', 'base64');
+  if (path.startsWith('/v1/key/generate/')) {
+    const { plaintext, ciphertext } = issueDataKey(masterKey, context);
+    return Buffer.from(
+      JSON.stringify({ plaintext: plaintext.toString('base64'), ciphertext: ciphertext.toString('base64') }),
+    );
+  }
+  if (path.startsWith('/v1/key/decrypt/')) {
+    const plaintext = open(masterKey, Buffer.from(body.ciphertext ?? '', 'base64'), context);
+    return Buffer.from(JSON.stringify({ plaintext: plaintext.toString('base64') }));
+  }
+  return undefined;
+}
+
+const tls = {
+  cert: readFileSync(certFile),
+  key: readFileSync(keyFile),
+  requestCert: true,
+  rejectUnauthorized: false,
+};
+
+const h2 = createSecureServer(tls);
+h2.on('stream', (stream: ServerHttp2Stream, headers) => {
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  stream.on('error', () => undefined);
+  stream.on('end', () => {
+    const sent = answer(headers[':path'] ?? '', chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+    if (sent === undefined) {
+      stream.respond({ ':status': 404 }, { endStream: true });
+      return;
+    }
+    stream.respond({ ':status': 200, 'content-type': 'application/json', 'content-length': sent.length });
+    stream.end(sent);
+  });
+});
+
+const h1 = createServer(tls, (request, response) => {
+  const chunks: Buffer[] = [];
+  request.on('data', (chunk: Buffer) => chunks.push(chunk));
+  request.on('end', () => {
+    const sent = answer(request.url ?? '', chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+    response.writeHead(sent === undefined ? 404 : 200, {
+      'content-type': 'application/json',
+      'content-length': sent?.length ?? 0,
+    });
+    response.end(sent);
+  });
+});
+
+h2.listen(0, '127.0.0.1', () => {
+  h1.listen(0, '127.0.0.1', () => {
+    const port = (server: { address(): AddressInfo | string | null }): number =>
+      (server.address() as AddressInfo).port;
+    console.log(JSON.stringify({ h2: port(h2), h1: port(h1) }));
+  });
+});
+
+process.once('SIGTERM', () => process.exit(0));

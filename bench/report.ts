@@ -1,0 +1,143 @@
+/** The table of docs/benchmarks.md, and the goals it is held against. */
+import { cpus } from 'node:os';
+import type { Measurement, Scenario } from './load.ts';
+import { errorCount } from './statistics.ts';
+
+export interface Comparison {
+  readonly scenario: Scenario;
+  readonly sello: Measurement;
+  readonly bare: Measurement;
+}
+
+export interface ProcessComparison {
+  readonly scenario: Scenario;
+  readonly one: Measurement;
+  readonly two: Measurement;
+}
+
+export interface Results {
+  readonly command: string;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly comparisons: readonly Comparison[];
+  readonly processes: readonly ProcessComparison[];
+}
+
+export interface Goal {
+  readonly text: string;
+  readonly met: boolean;
+}
+
+export const goals = {
+  /** Requests per second per core, Sello over bare. */
+  leastThroughputRatio: 0.85,
+  /** p99, Sello over bare. */
+  mostP99Ratio: 3,
+  /** CPU time per request, two processes over one. */
+  mostProcessesCpuRatio: 1.15,
+};
+
+export function judge(results: Results): Goal[] {
+  const judged: Goal[] = [];
+  for (const { scenario, sello, bare } of results.comparisons) {
+    const where = describe(scenario);
+    const throughput = sello.perSecond / bare.perSecond;
+    judged.push({
+      text: `${where}: ${throughput.toFixed(2)} of the bare server's requests per second per core (at least ${goals.leastThroughputRatio.toFixed(2)})`,
+      met: throughput >= goals.leastThroughputRatio,
+    });
+    const p99 = sello.p99Us / bare.p99Us;
+    judged.push({
+      text: `${where}: p99 ${p99.toFixed(2)} times the bare server's (under ${String(goals.mostP99Ratio)})`,
+      met: p99 < goals.mostP99Ratio,
+    });
+    const lost = errorCount(sello);
+    judged.push({
+      text: `${where}: ${String(lost)} requests lost ${JSON.stringify(sello.errors)}`,
+      met: lost === 0,
+    });
+  }
+  for (const { scenario, one, two } of results.processes) {
+    const ratio = two.cpuUsPerRequest / one.cpuUsPerRequest;
+    judged.push({
+      text: `${describe(scenario)}: two processes spend ${ratio.toFixed(2)} of one's CPU time per request (at most ${String(goals.mostProcessesCpuRatio)})`,
+      met: ratio <= goals.mostProcessesCpuRatio && errorCount(two) === 0,
+    });
+  }
+  return judged;
+}
+
+export function markdown(results: Results): string {
+  const rows = results.comparisons.map(({ scenario, sello, bare }) => [
+    scenario.operation,
+    clientOf(scenario),
+    String(scenario.callers),
+    count(sello.perSecond),
+    count(bare.perSecond),
+    (sello.perSecond / bare.perSecond).toFixed(2),
+    `${sello.cpuUsPerRequest.toFixed(1)} / ${bare.cpuUsPerRequest.toFixed(1)}`,
+    `${ms(sello.p50Us)} / ${ms(bare.p50Us)}`,
+    `${ms(sello.p99Us)} / ${ms(bare.p99Us)}`,
+    (sello.p99Us / bare.p99Us).toFixed(2),
+    `${String(errorCount(sello))} / ${String(errorCount(bare))}`,
+  ]);
+  const processRows = results.processes.map(({ scenario, one, two }) => [
+    scenario.operation,
+    clientOf(scenario),
+    String(scenario.callers),
+    one.cpuUsPerRequest.toFixed(1),
+    two.cpuUsPerRequest.toFixed(1),
+    (two.cpuUsPerRequest / one.cpuUsPerRequest).toFixed(2),
+    `${count(one.perSecond)} / ${count(two.perSecond)}`,
+    `${String(errorCount(one))} / ${String(errorCount(two))}`,
+  ]);
+  const cores = cpus();
+  return `# Benchmarks
+
+Made by \`${results.command}\` on ${new Date().toISOString().slice(0, 10)}: Node ${process.version}, ${cores[0]?.model ?? 'unknown CPU'}, ${String(cores.length)} cores,
+${String(results.rounds)} rounds of ${String(results.seconds)} s each, servers in turn, medians. Machines differ from day to day: compare within one table only.
+
+Each server is pinned to one core, the load generator to another, mTLS 1.3 throughout. **Sello** runs with a policy
+identity (not an admin), audit on (\`written\`, to a file) and keys on disk. **Bare** is \`bench/bare-server.ts\`: Node's
+\`http2\` core streams and \`https\` doing the same crypto and nothing else. \`kms-go\` is MinIO's own Go client library over
+one HTTP/2 connection; HTTP/1.1 is a plain Go client with one connection per caller. CPU is user and system time of the
+server per request.
+
+| operation | client | callers | Sello req/s | bare req/s | ratio | CPU µs/request | p50 ms | p99 ms | p99 ratio | errors |
+| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |
+${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}
+
+Where two figures stand in a cell, the first is Sello's.
+
+## Two processes
+
+\`processes: 2\` against 1, both on the same cores, callers spread over several connections.
+
+| operation | client | callers | CPU µs/request, one | two | ratio | req/s (one / two) | errors |
+| --- | --- | --: | --: | --: | --: | --: | --: |
+${processRows.map((row) => `| ${row.join(' | ')} |`).join('\n')}
+
+## Goals
+
+${judge(results)
+  .map((goal) => `- ${goal.met ? 'met' : '**missed**'}: ${goal.text}`)
+  .join('\n')}
+`;
+}
+
+export function describe(scenario: Scenario): string {
+  const callers = scenario.callers === 1 ? '1 caller' : `${String(scenario.callers)} callers`;
+  return `${scenario.operation}, ${clientOf(scenario)}, ${callers}`;
+}
+
+function clientOf(scenario: Scenario): string {
+  return scenario.client === 'http1' ? 'HTTP/1.1' : 'kms-go, HTTP/2';
+}
+
+function count(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+function ms(microseconds: number): string {
+  return (microseconds / 1000).toFixed(2);
+}

@@ -1,0 +1,3 @@
+module sello.test/load
+
+go 1.26
