@@ -4,20 +4,22 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import type { KeystoreConfig } from '../../src/config/model.ts';
 import { hasCode } from '../../src/errors.ts';
 import { parseKeyName, parseStoredKey, type KeyName } from '../../src/keys/index.ts';
 import { openKeystore, type Keystore } from '../../src/keystores/index.ts';
-import { fileConfig, temporaryFolder } from './folders.ts';
+import { fileConfig, temporaryFolder, type FileConfig } from './folders.ts';
 
 t.setTimeout(280_000);
 
 const kills = Number(process.env['KILLS'] ?? 150);
 const longestWorkMs = 25;
 const mostStartMs = 20_000;
+const rotator = path.join(import.meta.dirname, 'kill-rotator.ts');
 const writer = path.join(import.meta.dirname, 'kill-writer.ts');
 
 interface Round {
@@ -135,3 +137,48 @@ t.test(`${2 * kills} kills while keys are written`, { timeout: 280_000 }, async 
   await Promise.all([survives(t, fs, cacheFolder), survives(t, await fileConfig(t), cacheFolder)]);
   t.comment(`${Math.round(performance.now() - began)} ms`);
 });
+
+t.test(
+  'kills while the root key is changed: the store opens with the one acknowledged last, or the next',
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const files = ['one', 'two'].map((name) => path.join(folder, name)) as [string, string];
+    for (const file of files) await writeFile(file, randomBytes(32));
+    const config = (file: string): FileConfig => ({
+      kind: 'file',
+      path: path.join(folder, 'store'),
+      rootKey: { from: 'file', path: file },
+    });
+    const made = await openKeystore(config(files[0]));
+    await made.create(parseKeyName('k'), Buffer.from('v'));
+    await made.close();
+    let rotations = 0;
+    for (let round = 0; round < 20; round++) {
+      const child = spawn(process.execPath, [rotator, path.join(folder, 'store'), ...files], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const deadline = setTimeout(() => child.kill('SIGKILL'), mostStartMs);
+      let said = '';
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        if (said === '') setTimeout(() => child.kill('SIGKILL'), Math.random() * 4 * longestWorkMs);
+        said += text;
+      });
+      await once(child, 'close');
+      clearTimeout(deadline);
+      rotations += said.split('\n').filter((line) => line.startsWith('rotated')).length;
+      let opened = 0;
+      for (const file of files) {
+        try {
+          const store = await openKeystore(config(file));
+          t.equal((await store.read(parseKeyName('k'))).toString(), 'v');
+          await store.close();
+          opened++;
+        } catch (error) {
+          if (!hasCode(error, 'SELLO_ROOT_KEY_WRONG')) throw error;
+        }
+      }
+      t.equal(opened, 1, 'exactly one root key opens it');
+    }
+    t.ok(rotations > 5, `${rotations} rotations`);
+  },
+);
