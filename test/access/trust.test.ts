@@ -1,6 +1,6 @@
-import type { X509Certificate } from 'node:crypto';
-import { mkdir, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { X509Certificate } from 'node:crypto';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { readCertificate } from '../../src/access/certificate-facts.ts';
@@ -278,6 +278,27 @@ t.test('CRLs that would be half understood are refused by name', async (t) => {
     /no certificate of the CA file signed/,
     'its key usage lacks cRLSign',
   );
+});
+
+t.test('lists as the openssl command writes them, for each kind of CA key', async (t) => {
+  for (const kind of ['rsa', 'pss', 'p384', 'ed25519']) {
+    const file = (name: string) => resolve(import.meta.dirname, '../fixtures/crl', kind, name);
+    const trust = await loadTrust({ caFile: file('ca.crt'), crlFiles: [file('list.crl')] });
+    const reason = async (name: string, snapshot: TrustSnapshot, nowMs = trust.crls[0]!.thisUpdateMs) => {
+      const facts = peerFactsOfCertificates([new X509Certificate(await readFile(file(name)))]);
+      const auth = { auth: 'on', staleCrl: 'refuse', requireClientAuthEku: true, trust: snapshot } as const;
+      const verdict = judgePeer(facts, auth, nowMs);
+      return verdict.ok ? 'ok' : verdict.reason;
+    };
+    t.equal(await reason('good.crt', trust), 'ok', kind);
+    t.equal(await reason('bad.crt', trust), 'certificate revoked', kind);
+    t.equal(await reason('good.crt', trust, trust.crls[0]!.nextUpdateMs + 1), 'CRL is stale', kind);
+    t.equal(
+      await reason('bad.crt', await loadTrust({ caFile: file('ca.crt'), crlFiles: [] })),
+      'ok',
+      `${kind}, unchecked`,
+    );
+  }
 });
 
 t.test(
