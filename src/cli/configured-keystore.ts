@@ -1,5 +1,5 @@
 /** The keystore a configuration file names, opened for work on its keys. */
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { isMap, parseDocument } from 'yaml';
 import { parseConfig } from '../config/index.ts';
 import type { TenantConfig } from '../config/model.ts';
@@ -9,8 +9,17 @@ import { toConfigFailure } from './config-failure.ts';
 import { Failure, fileFailure } from './failure.ts';
 import { type Io, pathOf } from './io.ts';
 
-/** Opens the keystore of `file`; the caller closes it. */
-export async function openKeystoreOf(io: Io, file: string, tenantName?: string): Promise<Keystore> {
+/**
+ * Opens the keystore of `file`; the caller closes it.
+ * @param role a source must be there: stores make their folder when they are first opened, and nothing would come out
+ *   of a path that was mistyped, with every sign of success
+ */
+export async function openKeystoreOf(
+  io: Io,
+  file: string,
+  role: 'source' | 'target',
+  tenantName?: string,
+): Promise<Keystore> {
   const text = await readFile(pathOf(io, file), 'utf8').catch((error: unknown) => {
     throw fileFailure(error, file);
   });
@@ -25,6 +34,11 @@ export async function openKeystoreOf(io: Io, file: string, tenantName?: string):
     throw toConfigFailure(error, file);
   }
   const { keystore } = tenantOf(tenants, tenantName, file);
+  if (role === 'source' && 'path' in keystore) {
+    await stat(keystore.path).catch((error: unknown) => {
+      throw fileFailure(error, keystore.path, `keystore of ${file}`);
+    });
+  }
   try {
     const opened = await openKeystore(keystore);
     await opened.health();

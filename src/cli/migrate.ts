@@ -47,9 +47,9 @@ export function migrate(parent: CliCommand): void {
     if (options.from === undefined) throw new Failure("missing migration source. Use '--from'");
     if (options.to === undefined) throw new Failure("missing migration target. Use '--to'");
     const { io } = command;
-    const from = await openKeystoreOf(io, options.from, options.fromTenant);
+    const from = await openKeystoreOf(io, options.from, 'source', options.fromTenant);
     try {
-      const to = await openKeystoreOf(io, options.to, options.toTenant);
+      const to = await openKeystoreOf(io, options.to, 'target', options.toTenant);
       try {
         if (options.json !== true) await write(io.stdout, 'Starting key migration:\n\n');
         const result = await failingWith('', run(io, { ...options, from, to, pattern: given[0] }));
