@@ -15,11 +15,17 @@ export interface ErrorKind {
 export const errorKinds = {
   SELLO_KEY_NOT_FOUND: { retryable: false, message: 'key does not exist' },
   SELLO_KEY_EXISTS: { retryable: false, message: 'key already exists' },
-  SELLO_KEY_NAME_INVALID: { retryable: false, message: 'key name is empty, too long or contains invalid characters' },
+  SELLO_KEY_NAME_INVALID: {
+    retryable: false,
+    message: 'key name is empty, too long or contains invalid characters',
+  },
   SELLO_KEY_ALGORITHM_UNSUPPORTED: { retryable: false, message: 'algorithm is not supported' },
   SELLO_KEY_MATERIAL_INVALID: { retryable: false, message: 'key material has the wrong size' },
   SELLO_KEY_WITHOUT_MAC: { retryable: false, message: 'key does not support HMAC' },
-  SELLO_CIPHERTEXT_NOT_AUTHENTIC: { retryable: false, message: 'decryption failed: ciphertext is not authentic' },
+  SELLO_CIPHERTEXT_NOT_AUTHENTIC: {
+    retryable: false,
+    message: 'decryption failed: ciphertext is not authentic',
+  },
   SELLO_STORE_UNREACHABLE: { retryable: true, message: 'key store is not reachable' },
   SELLO_STORE_FAILED: { retryable: true, message: 'key store failed' },
   SELLO_STORE_LOCKED: { retryable: false, message: 'key store is in use by another server' },
@@ -33,6 +39,12 @@ export const errorKinds = {
   SELLO_CLIENT_CERTIFICATE_REQUIRED: { retryable: false, message: 'client certificate is required' },
   SELLO_CLIENT_CERTIFICATE_AMBIGUOUS: { retryable: false, message: 'more than one client certificate' },
   SELLO_CLIENT_CERTIFICATE_REJECTED: { retryable: false, message: 'client certificate is not accepted' },
+  SELLO_PROXY_CERTIFICATE_MISSING: { retryable: false, message: 'no client certificate is present' },
+  SELLO_PROXY_CERTIFICATE_AMBIGUOUS: {
+    retryable: false,
+    message: 'too many client certificates are present',
+  },
+  SELLO_PROXY_CERTIFICATE_INVALID: { retryable: false, message: 'invalid client certificate' },
   SELLO_AUDIT_UNAVAILABLE: { retryable: true, message: 'audit record cannot be written' },
   SELLO_DRAINING: { retryable: true, message: 'server is shutting down' },
   SELLO_CONFIG_INVALID: { retryable: false, message: 'configuration is not valid' },

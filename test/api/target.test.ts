@@ -38,7 +38,7 @@ t.test('resolves the same target alike whether it was seen before or not', async
   t.equal(name(url), 'key-generate:seen-twice');
 });
 
-t.test('no target that is not clean reaches a route', async (t) => {
+t.test('no target that is not clean reaches a route', async () => {
   const segment = fc.constantFrom('v1', 'key', 'generate', 'describe', 'x', '.', '..', '', '%2e%2e', '%2f', 'a%20b');
   fc.assert(
     fc.property(fc.array(segment, { maxLength: 7 }), (segments) => {

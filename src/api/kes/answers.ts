@@ -93,6 +93,12 @@ export function answerOfError(error: unknown, what: string, texts: ErrorTexts): 
       return failure(400, 'tls: client certificate is required', code);
     case 'SELLO_CLIENT_CERTIFICATE_AMBIGUOUS':
       return failure(400, 'tls: received more than one client certificate', code);
+    case 'SELLO_PROXY_CERTIFICATE_MISSING':
+    case 'SELLO_PROXY_CERTIFICATE_AMBIGUOUS':
+    case 'SELLO_PROXY_CERTIFICATE_INVALID':
+      return failure(400, message, code);
+    case 'SELLO_MISDIRECTED':
+      return failure(421, message, code);
     case 'SELLO_STORE_UNREACHABLE':
     case 'SELLO_STORE_FAILED':
     case 'SELLO_STORED_KEY_UNREADABLE':
