@@ -1,6 +1,7 @@
 /** Who may do what: identities, certificates, policies, API keys. */
 export { ApiKey, certificateOf, generateApiKey, parseApiKey } from './api-key.ts';
 export { identityOfCertificate } from './certificate.ts';
+export { kesRouteOf, kesRoutes } from './kes-routes.ts';
 export { parseIdentity, type Identity } from './identity.ts';
 export { issueCertificate, serverCertificate, type IssuedCertificate } from './issue-certificate.ts';
 export { kesRouteOf, kesRoutes } from './kes-routes.ts';
