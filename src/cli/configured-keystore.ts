@@ -1,10 +1,8 @@
 /** The keystore a configuration file names, opened for work on its keys. */
 import { readFile, stat } from 'node:fs/promises';
-import { isMap, parseDocument } from 'yaml';
-import { parseConfig } from '../config/index.ts';
 import type { TenantConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
-import { type Keystore, openKeystore } from '../keystores/index.ts';
+import type { Keystore } from '../keystores/index.ts';
 import { toConfigFailure } from './config-failure.ts';
 import { Failure, fileFailure } from './failure.ts';
 import { type Io, pathOf } from './io.ts';
@@ -23,9 +21,10 @@ export async function openKeystoreOf(
   const text = await readFile(pathOf(io, file), 'utf8').catch((error: unknown) => {
     throw fileFailure(error, file);
   });
+  const { parseConfig } = await import('../config/index.ts');
   let tenants: readonly TenantConfig[];
   try {
-    ({ tenants } = parseConfig(completed(text), {
+    ({ tenants } = parseConfig(await completed(text), {
       file: pathOf(io, file),
       env: io.env,
       workingDirectory: io.cwd,
@@ -40,6 +39,7 @@ export async function openKeystoreOf(
     });
   }
   try {
+    const { openKeystore } = await import('../keystores/index.ts');
     const opened = await openKeystore(keystore);
     await opened.health();
     return opened;
@@ -72,7 +72,8 @@ export function tenantOf(
  * A KES file for `migrate` may hold its keystore alone. What a server needs besides is added behind the text, so that
  * lines keep their numbers; nothing of it is used.
  */
-function completed(text: string): string {
+async function completed(text: string): Promise<string> {
+  const { isMap, parseDocument } = await import('yaml');
   const top = parseDocument(text).contents;
   if (!isMap(top) || !top.has('keystore')) return text;
   const added = [
