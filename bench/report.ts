@@ -76,6 +76,7 @@ export function markdown(results: Results): string {
     count(bare.perSecond),
     (sello.perSecond / bare.perSecond).toFixed(2),
     `${sello.cpuUsPerRequest.toFixed(1)} / ${bare.cpuUsPerRequest.toFixed(1)}`,
+    (bare.cpuUsPerRequest / sello.cpuUsPerRequest).toFixed(2),
     `${ms(sello.p50Us)} / ${ms(bare.p50Us)}`,
     `${ms(sello.p99Us)} / ${ms(bare.p99Us)}`,
     (sello.p99Us / bare.p99Us).toFixed(2),
@@ -103,11 +104,12 @@ identity (not an admin), audit on (\`written\`, to a file) and keys on disk. **B
 one HTTP/2 connection; HTTP/1.1 is a plain Go client with one connection per caller. CPU is user and system time of the
 server per request.
 
-| operation | client | callers | Sello req/s | bare req/s | ratio | CPU µs/request | p50 ms | p99 ms | p99 ratio | errors |
-| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |
+| operation | client | callers | Sello req/s | bare req/s | ratio | CPU µs/request | per CPU second | p50 ms | p99 ms | p99 ratio | errors |
+| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |
 ${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}
 
-Where two figures stand in a cell, the first is Sello's.
+Where two figures stand in a cell, the first is Sello's. "ratio" is requests per second, Sello over bare; "per CPU
+second" is the same per second of CPU time, which other work on the machine disturbs less. ${quietness(results)}
 
 ## Two processes
 
@@ -123,6 +125,15 @@ ${judge(results)
   .map((goal) => `- ${goal.met ? 'met' : '**missed**'}: ${goal.text}`)
   .join('\n')}
 `;
+}
+
+function quietness(results: Results): string {
+  const all = [
+    ...results.comparisons.flatMap(({ sello, bare }) => [sello, bare]),
+    ...results.processes.flatMap(({ one, two }) => [one, two]),
+  ];
+  const worst = Math.max(0, ...all.map((measurement) => measurement.foreignCores));
+  return `In the worst round other programs kept ${worst.toFixed(2)} cores busy.`;
 }
 
 export function describe(scenario: Scenario): string {
