@@ -1,7 +1,7 @@
 /** What we read from certificates: whose key it is. */
 import { createHash, X509Certificate } from 'node:crypto';
 import { SelloError } from '../errors.ts';
-import { readSequence, type Element } from './der.ts';
+import { openSequence, type DerElement } from './der.ts';
 import type { Identity } from './identity.ts';
 
 /**
@@ -30,12 +30,12 @@ export function identityOfPublicKey(subjectPublicKeyInfo: Uint8Array): Identity 
 
 /** Subject and SubjectPublicKeyInfo of a DER certificate, as they stand in it (RFC 5280 §4.1). */
 export function fieldsOfCertificate(der: Buffer): { subject: Buffer; publicKey: Buffer } {
-  const body = readSequence(der)[0];
-  if (body === undefined) throw new RangeError('certificate is empty');
-  const fields: Element[] = readSequence(body.whole);
+  const body = openSequence(openSequence(der).next().raw);
+  const fields: DerElement[] = [];
+  while (!body.isAtEnd) fields.push(body.next());
   // version [0] is absent in version 1; then: serial, signature, issuer, validity, subject, public key.
   const first = fields[0]?.tag === 0xa0 ? 1 : 0;
   const [subject, publicKey] = [fields[first + 4], fields[first + 5]];
   if (subject === undefined || publicKey === undefined) throw new RangeError('certificate has no public key');
-  return { subject: subject.whole, publicKey: publicKey.whole };
+  return { subject: subject.raw, publicKey: publicKey.raw };
 }

@@ -21,13 +21,13 @@ import {
   nothing,
   objectId,
   octetString,
-  readSequence,
   sequence,
   setOf,
   time,
   unsignedInteger,
   utf8String,
-} from './der.ts';
+} from './der-writer.ts';
+import { openSequence } from './der.ts';
 import type { Identity } from './identity.ts';
 import { ipAddressBytes } from './ip-address.ts';
 
@@ -222,8 +222,9 @@ function extension(id: string, critical: boolean, value: Buffer): Buffer {
 
 /** The first 160 bits of SHA-256 over the public key's bits (RFC 7093 §2, method 1). */
 function keyIdOf(subjectPublicKeyInfo: Buffer): Buffer {
-  const bits = readSequence(subjectPublicKeyInfo)[1];
-  if (bits === undefined) throw new RangeError('public key has no bits');
+  const fields = openSequence(subjectPublicKeyInfo);
+  fields.next(); // algorithm
+  const bits = fields.next();
   return createHash('sha256').update(bits.content.subarray(1)).digest().subarray(0, 20);
 }
 

@@ -180,7 +180,9 @@ export interface QuotaConfig {
 
 export interface KesFaceConfig {
   /** Per-route settings of a KES file's `api` section, by route path. Only harmless routes may skip authentication. */
-  readonly routes: Readonly<Record<string, { readonly skipAuth: boolean; readonly timeoutMs: number | undefined }>>;
+  readonly routes: Readonly<
+    Record<string, { readonly skipAuth: boolean; readonly timeoutMs: number | undefined }>
+  >;
   /** `2021` serves the error texts that clients before 2022 know. */
   readonly errorTexts: 'current' | '2021';
 }

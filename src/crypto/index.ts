@@ -6,4 +6,4 @@ export { hkdfSha256 } from './hkdf.ts';
 export { equalSecrets, hmacSha256 } from './hmac.ts';
 export { PreparedHmac } from './prepared-hmac.ts';
 export { takeRandom } from './random.ts';
-export { secretBytes, secretCopy, wipe } from './secret.ts';
+export { secretBytes, secretCopy, secretSlice, wipe } from './secret.ts';

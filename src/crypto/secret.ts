@@ -27,3 +27,25 @@ export function secretCopy(bytes: Uint8Array): Buffer {
 export function wipe(...buffers: (Uint8Array | undefined)[]): void {
   for (const buffer of buffers) buffer?.fill(0);
 }
+
+/** 350 answers of a data key: the cost of memory outside V8's heap, and of its finalizer, is spread over them. */
+const slabBytes = 65_536;
+const largestSliceBytes = 1024;
+
+let slab: Buffer = Buffer.alloc(0);
+let used = 0;
+
+/**
+ * Memory for a short-lived secret on the hot path: a slice of a larger block, handed out once and never again. The holder wipes
+ * it. A slice keeps its block alive, so what is kept for long belongs in {@link secretBytes}.
+ */
+export function secretSlice(length: number): Buffer {
+  if (length > largestSliceBytes) return secretBytes(length);
+  if (slab.length - used < length) {
+    slab = secretBytes(slabBytes);
+    used = 0;
+  }
+  const start = used;
+  used += length;
+  return slab.subarray(start, used);
+}

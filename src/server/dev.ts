@@ -5,7 +5,7 @@
 import { X509Certificate, randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { generateApiKey, identityOfApiKey, serverCertificate } from '../access/index.ts';
+import { generateApiKey, parseApiKey, serverCertificate } from '../access/index.ts';
 import { parseConfig } from '../config/index.ts';
 import { startServer } from './server.ts';
 
@@ -30,14 +30,14 @@ export async function dev(options: DevOptions): Promise<number> {
     }
     return readFileSync(file(name), 'utf8').trim();
   };
-  const apiKey = secret('admin.key', () => generateApiKey());
+  const apiKey = parseApiKey(secret('admin.key', () => generateApiKey().reveal()));
   secret('root.key', () => randomBytes(32).toString('base64'));
   if (!existsSync(file('server.crt')) || !existsSync(file('server.key'))) {
-    const made = await serverCertificate({ names: ['localhost'], ips: ['127.0.0.1', '::1'], days: 90 });
-    writeFileSync(file('server.key'), made.keyPem, { mode: 0o600 });
-    writeFileSync(file('server.crt'), made.certPem);
+    const made = serverCertificate({ names: ['localhost'], ips: ['127.0.0.1', '::1'], days: 90 });
+    writeFileSync(file('server.key'), made.privateKeyPem, { mode: 0o600 });
+    writeFileSync(file('server.crt'), made.certificatePem);
   }
-  const admin = identityOfApiKey(apiKey);
+  const admin = apiKey.identity;
   const config = parseConfig(
     `version: sello/v1
 listeners: [{address: "127.0.0.1:${port}", tls: {cert: server.crt, key: server.key}}]
@@ -57,18 +57,18 @@ tenants:
   print(`Sello is listening on https://${at}`);
   print('');
   print(`  certificate   SHA-256 ${fingerprint}`);
-  print(`  admin API key ${apiKey}`);
+  print(`  admin API key ${apiKey.reveal()}`);
   print(`  identity      ${admin}`);
   print(`  kept in       ${folder} (keys encrypted, root key beside them: for trying only)`);
   print('');
   print('Try it in another terminal:');
   print('');
-  print(`  export MINIO_KES_SERVER=${at} MINIO_KES_API_KEY=${apiKey}`);
+  print(`  export MINIO_KES_SERVER=${at} MINIO_KES_API_KEY=${apiKey.reveal()}`);
   print(`  ${command} key create -k my-key        # make a master key`);
   print(`  ${command} key dek -k my-key           # issue a data key: plaintext and ciphertext`);
   print(`  ${command} key decrypt -k my-key CIPHERTEXT   # unwrap it again`);
   print('');
-  print(`A MinIO server: MINIO_KMS_KES_ENDPOINT=https://${at} MINIO_KMS_KES_API_KEY=${apiKey}`);
+  print(`A MinIO server: MINIO_KMS_KES_ENDPOINT=https://${at} MINIO_KMS_KES_API_KEY=${apiKey.reveal()}`);
   print(`                MINIO_KMS_KES_KEY_NAME=my-key MINIO_KMS_KES_CAPATH=${file('server.crt')} minio server DATA`);
   print('');
   print('Ctrl-C stops it.');

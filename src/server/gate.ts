@@ -5,15 +5,10 @@
  */
 import type { TLSSocket } from 'node:tls';
 import type { RawRequest } from '../api/kes/body.ts';
-import {
-  factsOfCertificate,
-  judgePeer,
-  parseClientCertificateHeader,
-  type Identity,
-  type PeerFacts,
-} from '../access/index.ts';
+import type { Identity, PeerFacts } from '../access/index.ts';
 import type { ServerAudit } from '../audit/index.ts';
 import { SelloError, type ErrorCode } from '../errors.ts';
+import { identifyClient } from './peer.ts';
 import type { Runtime } from './runtime.ts';
 import type { Tenant } from '../tenants/tenant.ts';
 
@@ -81,46 +76,29 @@ export class Gate {
     const facts = factsOf(raw);
     const misdirected = facts.serverNames.length > 0 && !servesName(facts, raw);
     if (misdirected) return refuse(facts, 'SELLO_MISDIRECTED', 'server name does not match');
-    if (facts.peer === undefined) return this.#anonymous(facts, 'SELLO_CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
-    const proxied = this.#behindProxy(raw, facts.peer, facts);
-    if (proxied !== undefined) return proxied;
-    return this.#judge(facts.peer, facts.remoteAddress, facts);
+    const { runtime } = this;
+    try {
+      const request = { facts: facts.peer, headers: raw.headers, remoteAddress: facts.remoteAddress };
+      const client = identifyClient(runtime.registry, request, Date.now());
+      // Nobody known: the only tenant of a server with one may still have routes that anyone can call.
+      const tenant = client.tenant === undefined ? runtime.onlyTenant : runtime.tenants.get(client.tenant.name);
+      const { verdict } = client;
+      return {
+        tenant,
+        identity: client.facts?.identity,
+        peer: client.facts,
+        sourceIp: client.sourceIp,
+        refusal: verdict.ok ? undefined : verdict,
+      };
+    } catch (error) {
+      if (!(error instanceof SelloError)) throw error;
+      // What a listed proxy sent as its client's certificate is none.
+      return refuse(facts, error.code, error.detail ?? error.message);
+    }
   }
 
   leave(): void {
     this.#inFlight--;
-  }
-
-  #judge(peer: PeerFacts, sourceIp: string | undefined, facts: ConnectionFacts): Admission {
-    const tenant = this.runtime.tenantOf(peer);
-    if (tenant === undefined) {
-      return { tenant: undefined, identity: peer.identity, peer, sourceIp, refusal: { code: 'SELLO_NOT_AUTHORIZED', reason: 'identity belongs to no tenant' } };
-    }
-    const verdict = judgePeer(peer, tenant.clients, Date.now());
-    if (verdict.ok) return { tenant, identity: verdict.identity, peer, sourceIp, refusal: undefined };
-    void facts;
-    return { tenant, identity: peer.identity, peer, sourceIp, refusal: verdict };
-  }
-
-  /** Nobody known: the only tenant of a server with one may still have routes that anyone can call. */
-  #anonymous(facts: ConnectionFacts, code: ErrorCode, reason: string): Admission {
-    const tenant = this.runtime.onlyTenant;
-    return { tenant, identity: undefined, peer: undefined, sourceIp: facts.remoteAddress, refusal: { code, reason } };
-  }
-
-  /** The identity that a listed proxy forwards; undefined when the peer is not a listed proxy. Never kept: a proxy's connection carries many clients. */
-  #behindProxy(raw: RawRequest, peer: PeerFacts, facts: ConnectionFacts): Admission | undefined {
-    const proxy = this.runtime.proxyOf(peer.identity);
-    if (proxy === undefined) return undefined;
-    try {
-      const certificate = parseClientCertificateHeader(raw.headers[proxy.header.toLowerCase()]);
-      const forwarded = raw.headers['x-forwarded-for'];
-      const first = (Array.isArray(forwarded) ? forwarded[0] : forwarded)?.split(',')[0]?.trim();
-      return this.#judge(factsOfCertificate(certificate), first ?? facts.remoteAddress, facts);
-    } catch (error) {
-      const { code, detail } = error instanceof SelloError ? error : { code: 'SELLO_CLIENT_CERTIFICATE_REJECTED' as const, detail: undefined };
-      return { tenant: proxy.tenant, identity: undefined, peer, sourceIp: facts.remoteAddress, refusal: { code, reason: detail ?? 'invalid client certificate' } };
-    }
   }
 }
 

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import http2, { type Http2SecureServer, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from 'node:http2';
 import tls, { type TLSSocket } from 'node:tls';
-import { factsOfSocket } from '../access/index.ts';
+import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
 import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
@@ -177,7 +177,7 @@ export class KeyListener {
     server.on('secureConnection', (socket: TLSSocket) => {
       socket.on('error', () => socket.destroy());
       const facts: ConnectionFacts = {
-        peer: factsOfSocket(socket),
+        peer: factsOf(socket),
         remoteAddress: socket.remoteAddress?.replace(/^::ffff:/, ''),
         serverName: typeof socket.servername === 'string' ? socket.servername : undefined,
         serverNames: this.#config.serverNames,
@@ -190,8 +190,8 @@ export class KeyListener {
           requestId: info.newRequestId(),
           tenant: undefined,
           identity: facts.peer?.identity,
-          certificateSerial: facts.peer?.serial,
-          certificateIssuer: facts.peer?.issuer,
+          certificateSerial: facts.peer?.serialNumber,
+          certificateIssuer: facts.peer?.issuerName,
           sourceIp: facts.remoteAddress,
           face: 'server',
           decision: 'deny',
@@ -276,6 +276,15 @@ function retire(session: ServerHttp2Session): void {
   setTimeout(() => {
     if (!session.destroyed) session.close();
   }, goawayNoticeMs).unref();
+}
+
+/** A malformed certificate counts as none: OpenSSL read it, we could not. */
+function factsOf(socket: TLSSocket): PeerFacts | undefined {
+  try {
+    return peerFactsOfSocket(socket);
+  } catch {
+    return undefined;
+  }
 }
 
 function wait(ms: number): Promise<void> {

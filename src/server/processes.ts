@@ -16,6 +16,11 @@ export function workerIndex(): number | undefined {
   return text === undefined || process.send === undefined ? undefined : Number(text);
 }
 
+/** Workers of one server share a file keystore: it belongs to their supervisor. */
+export function workerOwnerPid(): { ownerPid: number } | undefined {
+  return workerIndex() === undefined ? undefined : { ownerPid: process.ppid };
+}
+
 export function tellSupervisor(message: WorkerMessage): void {
   if (workerIndex() !== undefined) process.send!(message);
 }

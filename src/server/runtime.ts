@@ -3,65 +3,52 @@
  * builds a new one beside the old, takes over what did not change, and replaces it as a whole or not at all.
  */
 import { isDeepStrictEqual } from 'node:util';
-import {
-  compileAccess,
-  loadTrust,
-  TenantRegistry,
-  type ClientAuth,
-  type Identity,
-  type PeerFacts,
-} from '../access/index.ts';
+import { judgePeer, refuseByShape } from '../access/index.ts';
 import { openAuditStream, openServerAudit, type ServerAudit } from '../audit/index.ts';
 import type { AuditStream } from '../audit/record.ts';
 import type { Config, TenantConfig } from '../config/model.ts';
 import { parseKeyName, TenantKeys } from '../keys/index.ts';
 import { openKeystore } from '../keystores/index.ts';
+import { loadTenantRegistry, type RegisteredTenant, type TenantRegistry } from '../tenants/registry.ts';
 import { Quota } from '../tenants/quota.ts';
 import type { Tenant } from '../tenants/tenant.ts';
 import type { ConnectionFacts } from './gate.ts';
+import { workerOwnerPid } from './processes.ts';
 import type { ServerInfo } from './info.ts';
 
 export class Runtime {
   readonly config: Config;
   readonly tenants: ReadonlyMap<string, Tenant>;
+  readonly registry: TenantRegistry;
   readonly serverAudit: ServerAudit;
-  readonly #registry: TenantRegistry;
+  /** The tenant of a server that has only one. */
+  readonly onlyTenant: Tenant | undefined;
 
-  constructor(config: Config, tenants: ReadonlyMap<string, Tenant>, serverAudit: ServerAudit) {
+  constructor(config: Config, tenants: ReadonlyMap<string, Tenant>, registry: TenantRegistry, serverAudit: ServerAudit) {
     this.config = config;
     this.tenants = tenants;
+    this.registry = registry;
     this.serverAudit = serverAudit;
-    this.#registry = new TenantRegistry([...tenants.values()]);
-  }
-
-  /** Which tenant a peer belongs to: by its listed key, or by its issuing CA. */
-  tenantOf(peer: PeerFacts): Tenant | undefined {
-    const name = this.#registry.tenantOf(peer);
-    return name === undefined ? undefined : this.tenants.get(name);
-  }
-
-  /** The tenant of a server that has only one. */
-  get onlyTenant(): Tenant | undefined {
-    return this.tenants.size === 1 ? this.tenants.values().next().value : undefined;
-  }
-
-  /** The proxy setting under which an identity may forward certificates. */
-  proxyOf(identity: Identity): { header: string; tenant: Tenant } | undefined {
-    for (const tenant of this.tenants.values()) {
-      const { proxy } = tenant.config.clients;
-      if (proxy?.identities.includes(identity) === true) return { header: proxy.header, tenant };
-    }
-    return undefined;
+    this.onlyTenant = tenants.size === 1 ? tenants.values().next().value : undefined;
   }
 
   /** Why a connection has no business here, known right after its handshake; undefined when requests decide. */
   refusesConnection({ peer }: ConnectionFacts): string | undefined {
-    if (peer === undefined) return this.#servesAnonymous ? undefined : 'no client certificate';
+    if (this.#servesAnonymous) return undefined;
+    if (peer === undefined) return 'no client certificate';
     // With chains verified everywhere, a peer that no tenant's CA vouches for ends at the handshake, as in KES.
-    const tenants = [...this.tenants.values()];
-    if (!tenants.every((tenant) => tenant.config.clients.auth === 'on')) return undefined;
-    if (this.proxyOf(peer.identity) !== undefined || this.#servesAnonymous) return undefined;
-    return this.#registry.rejects(peer, Date.now());
+    const registered = [...this.registry.tenants.values()];
+    if (!registered.every(({ clientAuth }) => clientAuth.auth === 'on')) return undefined;
+    const shape = refuseByShape(peer);
+    if (shape !== undefined) return shape.reason;
+    const nowMs = Date.now();
+    let reason = 'issuer not trusted';
+    for (const { clientAuth } of registered) {
+      const verdict = judgePeer(peer, clientAuth, nowMs);
+      if (verdict.ok) return undefined;
+      if (verdict.reason !== 'issuer not trusted') reason = verdict.reason;
+    }
+    return reason;
   }
 
   get #servesAnonymous(): boolean {
@@ -98,25 +85,30 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
         ? previous.serverAudit
         : await openServerAudit(config.serverAudit);
     if (serverAudit !== previous?.serverAudit) opened.push(serverAudit);
+    const registry = await loadTenantRegistry(config.tenants);
     const tenants = new Map<string, Tenant>();
     for (const tenantConfig of config.tenants) {
-      tenants.set(tenantConfig.name, await openTenant(tenantConfig, options, opened));
+      const registered = registry.tenants.get(tenantConfig.name)!;
+      tenants.set(tenantConfig.name, await openTenant(tenantConfig, registered, options, opened));
     }
-    return new Runtime(config, tenants, serverAudit);
+    return new Runtime(config, tenants, registry, serverAudit);
   } catch (error) {
     for (const resource of opened) await resource.close();
     throw error;
   }
 }
 
-async function openTenant(config: TenantConfig, { previous, server, onInvalidate }: OpenOptions, opened: { close(): Promise<void> }[]): Promise<Tenant> {
+async function openTenant(
+  config: TenantConfig,
+  registered: RegisteredTenant,
+  { previous, server, onInvalidate }: OpenOptions,
+  opened: { close(): Promise<void> }[],
+): Promise<Tenant> {
   const old = previous?.tenants.get(config.name);
-  const clients: ClientAuth = await loadTrust(config.clients);
-  const access = compileAccess({ admins: config.admins, policies: config.policies });
   let keys: TenantKeys;
   if (old !== undefined && isDeepStrictEqual([old.config.keystore, old.config.cache], [config.keystore, config.cache])) keys = old.keys;
   else {
-    const store = await openKeystore(config.keystore);
+    const store = await openKeystore(config.keystore, workerOwnerPid());
     keys = new TenantKeys(store, config.cache, {
       onInvalidate: (key) => onInvalidate?.(config.name, key),
       metrics: server.metrics.keystore(config.name),
@@ -134,7 +126,7 @@ async function openTenant(config: TenantConfig, { previous, server, onInvalidate
   await keys.ensure(config.keys.map(parseKeyName), config.admins[0] ?? '');
   const quota = old !== undefined && isDeepStrictEqual(old.config.quota, config.quota) ? old.quota : new Quota(config.quota, performance.now());
   const configuredAt = old !== undefined && isDeepStrictEqual([old.config.policies, old.config.admins], [config.policies, config.admins]) ? old.configuredAt : nowWithNanoseconds();
-  return { name: config.name, config, configuredAt, access, clients, keys, audit, quota };
+  return { name: config.name, config, configuredAt, access: registered.access, keys, audit, quota };
 }
 
 function nowWithNanoseconds(): string {

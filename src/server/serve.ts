@@ -1,7 +1,7 @@
 /**
  * `sello serve`: load the configuration, start one process or several, reload on SIGHUP and when files change, stop on SIGTERM.
  */
-import { checkConfig, filesOf, loadConfig, watchFiles } from '../config/index.ts';
+import { checkConfig, loadConfig, watchedFiles, watchFiles, type FileWatch } from '../config/index.ts';
 import type { Config } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import { superviseWorkers, tellSupervisor, workerIndex, onSupervisorMessage } from './processes.ts';
@@ -55,7 +55,7 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
         const broken = (await checkConfig(next)).filter((notice) => notice.failsCheck && !next.warnings.includes(notice));
         if (next.dialect === 'sello' && broken.length > 0) throw new SelloError('SELLO_CONFIG_INVALID', { detail: broken.map((b) => b.message).join('; ') });
         await server.reload(next);
-        watcher.replace(filesOf(next));
+        await watch(next);
         server.info.metrics.reloaded(true);
         log.info({ why }, 'configuration reloaded');
       } catch (error) {
@@ -64,11 +64,17 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
       }
     });
   };
-  const watcher = watchFiles(filesOf(server.config), () => reload('a file changed'));
+  let watcher: FileWatch | undefined;
+  const watch = async (config: Config): Promise<void> => {
+    const next = await watchFiles(watchedFiles(config), (changed) => reload(`changed: ${changed.join(', ')}`));
+    watcher?.close();
+    watcher = next;
+  };
+  await watch(server.config);
   return new Promise((resolve) => {
     const stop = (signal: string): void => {
       log.info({ signal }, 'stopping');
-      watcher.close();
+      watcher?.close();
       server.stop().then(
         () => resolve(0),
         (error: unknown) => {

@@ -1,5 +1,5 @@
 /** A tenant at run time: its keys, its policies, its audit stream, its quota. Nothing here is shared with another tenant. */
-import type { Access, ClientAuth } from '../access/index.ts';
+import type { Access } from '../access/index.ts';
 import type { AuditStream } from '../audit/record.ts';
 import type { TenantConfig } from '../config/model.ts';
 import type { TenantKeys } from '../keys/index.ts';
@@ -12,8 +12,6 @@ export interface Tenant {
   /** When this configuration was loaded: RFC 3339 with nanoseconds. KES reports it as the time of policies and identities. */
   readonly configuredAt: string;
   readonly access: Access;
-  /** How client certificates are judged: CAs and CRLs as loaded. */
-  readonly clients: ClientAuth;
   readonly keys: TenantKeys;
   readonly audit: AuditStream;
   readonly quota: Quota;

@@ -13,7 +13,7 @@ const rows = [...page.matchAll(/^\|([^|]*`[a-z0-9.-]+\/[^|]*)\|([^|]*)\|/gm)].ma
   used: false,
 }));
 
-function covers(pattern: string, id: string): boolean {
+function isCovered(pattern: string, id: string): boolean {
   const [group, numbers] = pattern.split('/');
   const [ofGroup, number] = id.split('/');
   if (group !== ofGroup) return false;
@@ -28,7 +28,7 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith('.json')))
     const differences = await replay(recording);
     t.ok(recording.exchanges.length > 4, 'the recording holds exchanges');
     for (const { id, what } of differences) {
-      const row = rows.find((candidate) => candidate.covers.some((pattern) => covers(pattern, id)));
+      const row = rows.find((candidate) => candidate.covers.some((pattern) => isCovered(pattern, id)));
       if (row === undefined) t.fail(`${id}: ${what}`);
       else row.used = true;
     }

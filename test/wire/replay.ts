@@ -75,7 +75,7 @@ async function start(recording: Recording, folder: string): Promise<Server> {
     .replace(/^address: .*$/m, 'address: 127.0.0.1:0')
     .replaceAll(/(: |- )\.\//g, `$1${folder}/`);
   const config = parseConfig(text, { file: path.join(folder, 'server-config.yml'), env: {} });
-  return startServer({ ...config, log: { ...config.log, level: 'silent' } });
+  return startServer({ ...config, serverAudit: { ...config.serverAudit, mode: "off" }, tenants: config.tenants.map((tenant) => ({ ...tenant, audit: { ...tenant.audit, mode: "off" as const } })), log: { ...config.log, level: 'silent' } });
 }
 
 /** Makes the keystore hold what it held before this exchange was recorded. */

@@ -2,7 +2,7 @@
  * Answers of the KES face. Clients compare status and message for equality, so every text here is part of the wire
  * (reference: recordings wire/*). Bodies are built as bytes: data keys never become strings.
  */
-import { base64Length, encodeBase64Into } from '../../crypto/index.ts';
+import { base64Length, encodeBase64Into, secretSlice } from '../../crypto/index.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
 import { goString } from './json.ts';
 
@@ -93,6 +93,12 @@ export function answerOfError(error: unknown, what: string, texts: ErrorTexts): 
       return failure(400, 'tls: client certificate is required', code);
     case 'SELLO_CLIENT_CERTIFICATE_AMBIGUOUS':
       return failure(400, 'tls: received more than one client certificate', code);
+    case 'SELLO_PROXY_CERTIFICATE_MISSING':
+    case 'SELLO_PROXY_CERTIFICATE_AMBIGUOUS':
+    case 'SELLO_PROXY_CERTIFICATE_INVALID':
+      return failure(400, message, code);
+    case 'SELLO_MISDIRECTED':
+      return failure(421, message, code);
     case 'SELLO_STORE_UNREACHABLE':
     case 'SELLO_STORE_FAILED':
     case 'SELLO_STORED_KEY_UNREADABLE':
@@ -117,7 +123,7 @@ const bulkClose = Buffer.from('"}');
 function concatenate(parts: readonly { text?: Buffer; bytes?: Buffer }[]): Buffer {
   let length = 0;
   for (const part of parts) length += part.text?.length ?? base64Length(part.bytes!.length);
-  const out = Buffer.allocUnsafeSlow(length);
+  const out = secretSlice(length);
   let at = 0;
   for (const part of parts) {
     if (part.text !== undefined) at += part.text.copy(out, at);
@@ -128,7 +134,7 @@ function concatenate(parts: readonly { text?: Buffer; bytes?: Buffer }[]): Buffe
 
 /** `{"plaintext":…,"ciphertext":…}`; wipes `plaintext`. */
 export function dataKeyAnswer(plaintext: Buffer, ciphertext: Buffer): Answer {
-  const body = Buffer.allocUnsafeSlow(14 + base64Length(plaintext.length) + 16 + base64Length(ciphertext.length) + 3);
+  const body = secretSlice(14 + base64Length(plaintext.length) + 16 + base64Length(ciphertext.length) + 3);
   let at = plaintextOpen.copy(body, 0);
   at = encodeBase64Into(body, at, plaintext);
   at += ciphertextNext.copy(body, at);

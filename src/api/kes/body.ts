@@ -1,5 +1,6 @@
 /** Reads a request's body, on either protocol, up to a route's cap. */
 import type { IncomingMessage } from 'node:http';
+import type { ServerHttp2Stream } from 'node:http2';
 import type { Http2Request } from '../../server/http2-exchange.ts';
 
 export type RawRequest = IncomingMessage | Http2Request;
@@ -20,39 +21,88 @@ export interface Declared {
 
 const none = Buffer.alloc(0);
 
+/**
+ * True for `{…}` with no other brace and no escape inside: that object is whole, and KES reads no further than the first value.
+ * Clients that do not declare a length (MinIO's does not) are answered without waiting for the end of their stream.
+ */
+function isFlatObject(bytes: Buffer): boolean {
+  const last = bytes.length - 1;
+  return bytes[0] === 0x7b && bytes.indexOf(0x7d) === last && bytes.indexOf(0x7b, 1) === -1 && !bytes.includes(0x5c);
+}
+
 /** Calls back once, with undefined when the client went away before the body was whole. */
 export function readBody(raw: RawRequest, declared: Declared, cap: number, done: (body: Body | undefined) => void): void {
   const isHttp2 = 'stream' in raw;
-  const source = isHttp2 ? raw.stream : raw;
+  const source: Source = isHttp2 ? raw.stream : raw;
   const hasBody = isHttp2 ? !raw.stream.endAfterHeaders : declared.chunked || (declared.length ?? '0') !== '0';
   if (!hasBody) {
     done({ bytes: none, oversize: false, declared: declared.chunked });
     return;
   }
-  let first: Buffer | undefined;
-  let rest: Buffer[] | undefined;
-  let length = 0;
-  let finished = false;
-  const finish = (body: Body | undefined): void => {
-    if (finished) return;
-    finished = true;
-    done(body);
-  };
-  const joined = (): Buffer => {
-    if (rest === undefined) return first ?? none;
-    const bytes = Buffer.concat([first!, ...rest]);
-    return bytes;
-  };
-  source.on('data', (chunk: Buffer) => {
-    if (finished) return;
-    length += chunk.length;
-    if (first === undefined) first = chunk;
-    else (rest ??= []).push(chunk);
-    if (length > cap) {
-      finish({ bytes: joined().subarray(0, cap), oversize: true, declared: true });
-      source.resume();
-    }
-  });
-  source.on('end', () => finish({ bytes: joined(), oversize: false, declared: true }));
-  source.on('close', () => finish(undefined));
+  // A declared length says when the body is whole, a tick before 'end' does.
+  const expected = declared.length === undefined || declared.chunked ? Infinity : Number(declared.length);
+  source[reader] = new BodyReader(expected, cap, done);
+  source.on('data', onData);
+  source.on('end', onEnd);
+  source.on('close', onClose);
+}
+
+/** Where a request's reader hangs, so that one set of listeners serves every request: closures per request cost. */
+const reader = Symbol('body reader');
+type Source = (IncomingMessage | ServerHttp2Stream) & { [reader]?: BodyReader };
+
+function onData(this: Source, chunk: Buffer): void {
+  this[reader]!.take(chunk);
+}
+
+function onEnd(this: Source): void {
+  this[reader]!.end();
+}
+
+function onClose(this: Source): void {
+  this[reader]!.abandon();
+}
+
+class BodyReader {
+  readonly #expected: number;
+  readonly #cap: number;
+  #done: ((body: Body | undefined) => void) | undefined;
+  #first: Buffer | undefined;
+  #rest: Buffer[] | undefined;
+  #length = 0;
+
+  constructor(expected: number, cap: number, done: (body: Body | undefined) => void) {
+    this.#expected = expected;
+    this.#cap = cap;
+    this.#done = done;
+  }
+
+  take(chunk: Buffer): void {
+    if (this.#done === undefined) return;
+    this.#length += chunk.length;
+    if (this.#first === undefined) this.#first = chunk;
+    else (this.#rest ??= []).push(chunk);
+    if (this.#length > this.#cap) this.#finish({ bytes: this.#joined().subarray(0, this.#cap), oversize: true, declared: true });
+    else if (this.#length >= this.#expected || (this.#rest === undefined && isFlatObject(chunk))) this.end();
+  }
+
+  end(): void {
+    this.#finish({ bytes: this.#joined(), oversize: false, declared: true });
+  }
+
+  abandon(): void {
+    this.#finish(undefined);
+  }
+
+  #joined(): Buffer {
+    return this.#rest === undefined ? (this.#first ?? none) : Buffer.concat([this.#first!, ...this.#rest]);
+  }
+
+  #finish(body: Body | undefined): void {
+    const done = this.#done;
+    this.#done = undefined;
+    this.#first = undefined;
+    this.#rest = undefined;
+    done?.(body);
+  }
 }

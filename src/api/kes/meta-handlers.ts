@@ -1,5 +1,6 @@
 /** Routes about the server, its policies and its identities. */
 import os from 'node:os';
+import type { Identity, PolicyView } from '../../access/index.ts';
 import { isName } from '../../keys/names.ts';
 import { failure, jsonAnswer, empty, type Answer } from './answers.ts';
 import { goString } from './json.ts';
@@ -58,7 +59,7 @@ function patternSet(patterns: readonly string[]): string {
   return `{${[...patterns].sort().map((pattern) => `${goString(pattern)}:{}`).join(',')}}`;
 }
 
-function namedPolicy(call: KesCall, answer: (policy: { allow: readonly string[]; deny: readonly string[] }) => Answer): Answer {
+function namedPolicy(call: KesCall, answer: (policy: PolicyView) => Answer): Answer {
   if (!isName(call.name)) return failure(400, `policy name '${call.name}' is empty, too long or contains invalid characters`);
   const policy = call.tenant.access.policy(call.name);
   return policy === undefined ? failure(404, 'policy does not exist') : answer(policy);
@@ -68,9 +69,9 @@ const policyDescribe: Handler = (call) =>
   namedPolicy(call, () => jsonAnswer(`{"name":"${call.name}",${made(call)}}`));
 
 const policyRead: Handler = (call) =>
-  namedPolicy(call, ({ allow, deny }) => {
-    const allowed = allow.length === 0 ? '' : `"allow":${patternSet(allow)},`;
-    const denied = deny.length === 0 ? '' : `"deny":${patternSet(deny)},`;
+  namedPolicy(call, ({ allowPatterns, denyPatterns }) => {
+    const allowed = allowPatterns.length === 0 ? '' : `"allow":${patternSet(allowPatterns)},`;
+    const denied = denyPatterns.length === 0 ? '' : `"deny":${patternSet(denyPatterns)},`;
     return jsonAnswer(`{"name":"${call.name}",${allowed}${denied}${made(call)}}`);
   });
 
@@ -82,14 +83,15 @@ function listing(call: KesCall, field: string, names: readonly string[]): Answer
   return jsonAnswer(`{"${field}":[${found.map((name) => goString(name)).join(',')}],"continue_at":""}`);
 }
 
-const policyList: Handler = (call) => listing(call, 'names', call.tenant.access.policyNames());
-const identityList: Handler = (call) => listing(call, 'identities', call.tenant.access.identities());
+const policyList: Handler = (call) => listing(call, 'names', call.tenant.access.policyNames);
+const identityList: Handler = (call) => listing(call, 'identities', call.tenant.access.identities);
 
 const identityDescribe: Handler = (call) => {
   const { access } = call.tenant;
   if (!isName(call.name)) return failure(400, `identity '${call.name}' is empty, too long or contains invalid characters`);
-  if (access.isAdmin(call.name)) return jsonAnswer(`{"admin":true,"created_at":"${call.tenant.configuredAt}"}`);
-  const policy = access.policyOf(call.name);
+  const identity = call.name as Identity;
+  if (access.admins.has(identity)) return jsonAnswer(`{"admin":true,"created_at":"${call.tenant.configuredAt}"}`);
+  const policy = access.policyOf(identity);
   if (policy === undefined) return failure(404, 'identity does not exist');
   return jsonAnswer(`{"policy":${goString(policy)},${made(call)}}`);
 };
@@ -97,14 +99,14 @@ const identityDescribe: Handler = (call) => {
 /** In the form today's client reads: `policy` is a name, its rules stand beside it. */
 const identitySelf: Handler = (call) => {
   const { access } = call.tenant;
-  const identity = call.identity ?? '';
-  if (access.isAdmin(identity)) {
+  const identity = call.identity!;
+  if (access.admins.has(identity)) {
     return jsonAnswer(`{"identity":"${identity}","admin":true,"created_at":"${call.tenant.configuredAt}"}`);
   }
   const name = access.policyOf(identity)!;
-  const { allow, deny } = access.policy(name)!;
+  const { allowPatterns, denyPatterns } = access.policy(name)!;
   return jsonAnswer(
-    `{"identity":"${identity}",${made(call)},"policy":${goString(name)},"allow":${patternSet(allow)},"deny":${patternSet(deny)}}`,
+    `{"identity":"${identity}",${made(call)},"policy":${goString(name)},"allow":${patternSet(allowPatterns)},"deny":${patternSet(denyPatterns)}}`,
   );
 };
 

@@ -8,6 +8,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import type { Identity } from '../../access/index.ts';
 import type { AuditRecord } from '../../audit/record.ts';
 import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
@@ -38,7 +39,7 @@ export interface KesCall {
   readonly name: string;
   readonly tenant: Tenant;
   /** undefined on routes that skip authentication, for callers nobody knows. */
-  readonly identity: string | undefined;
+  readonly identity: Identity | undefined;
   readonly body: Body;
   readonly server: ServerInfo;
   /** For the audit record: SHA-256 of the encryption context. */
@@ -200,7 +201,9 @@ class KesExchange {
     }
     if (route.auth === 'certificate') {
       const judged = tenant !== undefined && admission.refusal === undefined;
-      if (!judged || !tenant.access.knows(admission.identity)) {
+      const { identity } = admission;
+      const isKnown = identity !== undefined && judged && (tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined);
+      if (!isKnown) {
         trace.decision = 'deny';
         trace.rule = 'unknown identity';
         return failure(404, 'identity does not exist', 'SELLO_NOT_AUTHORIZED');
@@ -214,7 +217,7 @@ class KesExchange {
     const listing = route.name === 'key-list' ? parseListing(name) : undefined;
     const judgedName = listing?.after === undefined ? name : listing.prefix;
     const decision = tenant.access.decide({
-      identity: admission.identity,
+      identity: admission.identity!,
       face: 'kes',
       operation: route.operation,
       path: judgedName === name ? path : route.path + judgedName,
@@ -269,8 +272,8 @@ class KesExchange {
       requestId: this.#server.newRequestId(),
       tenant: admission.tenant?.name,
       identity: admission.identity,
-      certificateSerial: admission.peer?.serial,
-      certificateIssuer: admission.peer?.issuer,
+      certificateSerial: admission.peer?.serialNumber,
+      certificateIssuer: admission.peer?.issuerName,
       sourceIp: admission.sourceIp,
       face: 'kes',
       method: raw.method,

@@ -78,8 +78,26 @@ function match(path: string, query: string): KesTarget {
   return unslashed.has(path) ? redirect(`${path}/`, query) : unknown;
 }
 
+/**
+ * Targets of routes as they were resolved. Storage nodes ask for few keys again and again; a flood of different targets empties
+ * the table instead of growing it.
+ */
+const resolved = new Map<string, KesTarget>();
+const maxResolved = 1024;
+
 /** Finds what a request target means. `url` is the raw target, such as `/v1/key/describe/app%2Dkey?x=1`. */
 export function kesTarget(url: string): KesTarget {
+  const known = resolved.get(url);
+  if (known !== undefined) return known;
+  const target = resolve(url);
+  if (target.kind === 'route' && url.length <= 256) {
+    if (resolved.size >= maxResolved) resolved.clear();
+    resolved.set(url, target);
+  }
+  return target;
+}
+
+function resolve(url: string): KesTarget {
   const mark = url.indexOf('?');
   const rawPath = mark === -1 ? url : url.slice(0, mark);
   const query = mark === -1 ? '' : url.slice(mark + 1);

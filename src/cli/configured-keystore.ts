@@ -1,0 +1,69 @@
+/** The keystore a configuration file names, opened for work on its keys. */
+import { readFile } from 'node:fs/promises';
+import { isMap, parseDocument } from 'yaml';
+import { parseConfig } from '../config/index.ts';
+import type { TenantConfig } from '../config/model.ts';
+import { SelloError } from '../errors.ts';
+import { type Keystore, openKeystore } from '../keystores/index.ts';
+import { toConfigFailure } from './config-failure.ts';
+import { Failure, fileFailure } from './failure.ts';
+import { type Io, pathOf } from './io.ts';
+
+/** Opens the keystore of `file`; the caller closes it. */
+export async function openKeystoreOf(io: Io, file: string, tenantName?: string): Promise<Keystore> {
+  const text = await readFile(pathOf(io, file), 'utf8').catch((error: unknown) => {
+    throw fileFailure(error, file);
+  });
+  let tenants: readonly TenantConfig[];
+  try {
+    ({ tenants } = parseConfig(completed(text), {
+      file: pathOf(io, file),
+      env: io.env,
+      workingDirectory: io.cwd,
+    }));
+  } catch (error) {
+    throw toConfigFailure(error, file);
+  }
+  const { keystore } = tenantOf(tenants, tenantName, file);
+  try {
+    const opened = await openKeystore(keystore);
+    await opened.health();
+    return opened;
+  } catch (error) {
+    if (!(error instanceof SelloError)) throw error;
+    throw new Failure(`keystore of ${file}: ${error.detail ?? error.message}`, {
+      hint: 'Is the path right, and does no server have it open?',
+      cause: error,
+    });
+  }
+}
+
+export function tenantOf(
+  tenants: readonly TenantConfig[],
+  name: string | undefined,
+  file: string,
+): TenantConfig {
+  const names = tenants.map((tenant) => tenant.name).join(', ');
+  if (name === undefined) {
+    if (tenants.length === 1) return tenants[0]!;
+    throw new Failure(`${file} has several tenants`, { hint: `Choose one of them: ${names}.` });
+  }
+  const found = tenants.find((tenant) => tenant.name === name);
+  if (found === undefined)
+    throw new Failure(`${file} has no tenant '${name}'`, { hint: `There are: ${names}.` });
+  return found;
+}
+
+/**
+ * A KES file for `migrate` may hold its keystore alone. What a server needs besides is added behind the text, so that
+ * lines keep their numbers; nothing of it is used.
+ */
+function completed(text: string): string {
+  const top = parseDocument(text).contents;
+  if (!isMap(top) || !top.has('keystore')) return text;
+  const added = [
+    ...(top.has('admin') || top.has('root') ? [] : ['admin: {identity: disabled}']),
+    ...(top.has('tls') ? [] : ['tls: {key: unused, cert: unused}']),
+  ];
+  return added.length === 0 ? text : `${text.trimEnd()}\n${added.join('\n')}\n`;
+}

@@ -1,0 +1,3 @@
+/** The command line. */
+export { type Io, processIo } from './io.ts';
+export { run } from './main.ts';

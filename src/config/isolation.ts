@@ -1,0 +1,159 @@
+/**
+ * A tenant is a hard boundary: what two tenants share is refused before anything starts. This file compares what
+ * the configuration says; authorities.ts compares what is in CA files.
+ */
+import { dirname, sep } from 'node:path';
+import type { Config, TenantConfig } from './model.ts';
+
+export interface IsolationProblem {
+  readonly message: string;
+  /** In a Sello file. */
+  readonly path: readonly (string | number)[];
+}
+
+export function isolationProblems(config: Config): IsolationProblem[] {
+  return [
+    ...repeatedNames(config.tenants),
+    ...sharedIdentities(config.tenants),
+    ...sharedCaFiles(config.tenants),
+    ...sharedStores(config.tenants),
+    ...sharedAuditFiles(config),
+    ...sharedAddresses(config),
+  ];
+}
+
+function repeatedNames(tenants: readonly TenantConfig[]): IsolationProblem[] {
+  const seen = new Set<string>();
+  return tenants.flatMap(({ name }, i) => {
+    const repeated = name !== ('' as string) && seen.has(name);
+    seen.add(name);
+    return repeated ? [{ message: `two tenants are named '${name}'`, path: ['tenants', i, 'name'] }] : [];
+  });
+}
+
+/** Every place an identity has: one role in one tenant. A proxy alone may stand before several tenants. */
+function sharedIdentities(tenants: readonly TenantConfig[]): IsolationProblem[] {
+  const problems: IsolationProblem[] = [];
+  const roles = new Map<string, { tenant: number; role: string }>();
+  const claim = (identity: string, tenant: number, role: string, path: readonly (string | number)[]) => {
+    const other = roles.get(identity);
+    if (other === undefined) roles.set(identity, { tenant, role });
+    else if (other.tenant !== tenant) {
+      const names = `'${tenants[other.tenant]!.name}' and '${tenants[tenant]!.name}'`;
+      problems.push({ message: `identity '${identity}' is in two tenants, ${names}`, path });
+    } else {
+      const message =
+        other.role === 'the admins' || role === 'the admins'
+          ? `identity '${identity}' is in ${role} and in ${other.role}`
+          : `cannot assign ${role} to '${identity}': identity already has a policy, ${other.role}`;
+      problems.push({ message, path });
+    }
+  };
+  tenants.forEach((tenant, t) => {
+    tenant.admins.forEach((admin, i) => claim(admin, t, 'the admins', ['tenants', t, 'admins', i]));
+    for (const { name, identities } of tenant.policies) {
+      identities.forEach((identity, i) =>
+        claim(identity, t, `policy '${name}'`, ['tenants', t, 'policies', name, 'identities', i]),
+      );
+    }
+  });
+  tenants.forEach((tenant, t) => {
+    tenant.clients.proxy?.identities.forEach((proxy, i) => {
+      const role = roles.get(proxy);
+      if (role === undefined) return;
+      const message = `proxy '${proxy}' is also in ${role.role} of tenant '${tenants[role.tenant]!.name}': a proxy speaks for clients and is none`;
+      problems.push({ message, path: ['tenants', t, 'clients', 'proxy', 'identities', i] });
+    });
+  });
+  return problems;
+}
+
+function sharedCaFiles(tenants: readonly TenantConfig[]): IsolationProblem[] {
+  return pairs(tenants).flatMap(([a, b, , j]) => {
+    if (a.clients.auth === 'off' || b.clients.auth === 'off') return [];
+    const one = a.clients.caFile;
+    const other = b.clients.caFile;
+    if (one === '' || other === '' || (one !== other && !(one && other && isInside(one, other)))) return [];
+    const what = other === undefined ? 'the CAs of the system' : `the CA '${other}'`;
+    const message = `tenants '${a.name}' and '${b.name}' both trust ${what}`;
+    return [{ message, path: ['tenants', j, 'clients', 'ca'] }];
+  });
+}
+
+function sharedStores(tenants: readonly TenantConfig[]): IsolationProblem[] {
+  return pairs(tenants).flatMap(([a, b, , j]) => {
+    const one = storePath(a);
+    const other = storePath(b);
+    if (one === undefined || other === undefined || !isInside(one, other)) return [];
+    const message = `tenants '${a.name}' and '${b.name}' share a keystore: '${one}' and '${other}'`;
+    return [{ message, path: ['tenants', j, 'keystore'] }];
+  });
+}
+
+function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] {
+  const problems: IsolationProblem[] = [];
+  const written = tenants.map((tenant, i) => ({ ...tenant.audit, tenant: `tenant '${tenant.name}'`, i }));
+  for (const [a, b] of pairs(written)) {
+    if (a.mode === 'off' || b.mode === 'off' || a.path !== b.path) continue;
+    const message = `${a.tenant} and ${b.tenant} write the same audit file '${b.path}'`;
+    problems.push({ message, path: ['tenants', b.i, 'audit'] });
+  }
+  for (const { mode, path, tenant, i } of written) {
+    // Standard output is no file: the server and one tenant may both write there.
+    if (mode === 'off' || serverAudit.mode === 'off' || path === '-' || path !== serverAudit.path) continue;
+    const message = `${tenant} and the server write the same audit file '${path}'`;
+    problems.push({ message, path: ['tenants', i, 'audit'] });
+  }
+  for (const tenant of tenants) {
+    const store = storePath(tenant);
+    for (const { mode, path, tenant: writer, i } of written) {
+      if (store === undefined || mode === 'off' || path === '-' || !isBelow(dirname(path), store)) continue;
+      const message = `${writer} writes its audit file into the keystore '${store}'`;
+      problems.push({ message, path: ['tenants', i, 'audit'] });
+    }
+  }
+  return problems;
+}
+
+function sharedAddresses({ listeners, probes }: Config): IsolationProblem[] {
+  const all = listeners.map((listener, i) => ({
+    ...listener,
+    path: ['listeners', i, 'address'] as (string | number)[],
+  }));
+  const addresses = [...all, ...(probes === undefined ? [] : [{ ...probes, path: ['probes'] }])];
+  return pairs(addresses).flatMap(([a, b]) => {
+    if (a.port !== b.port || a.port === 0 || !hostsOverlap(a.host, b.host)) return [];
+    const message = `two listeners have the address ${b.host}:${b.port}`;
+    return [{ message: a.host === b.host ? message : `${message} (${a.host} covers it)`, path: b.path }];
+  });
+}
+
+/** `::` also takes IPv4 connections on the systems we run on. */
+function hostsOverlap(a: string, b: string): boolean {
+  const wildcards = new Set(['0.0.0.0', '::']);
+  return (
+    a === b ||
+    a === '::' ||
+    b === '::' ||
+    ((wildcards.has(a) || wildcards.has(b)) && a.includes(':') === b.includes(':'))
+  );
+}
+
+function storePath({ keystore }: TenantConfig): string | undefined {
+  return keystore.kind === 'memory' || keystore.path === '' ? undefined : keystore.path;
+}
+
+/** The same folder, or one below the other. */
+export function isInside(a: string, b: string): boolean {
+  return isBelow(a, b) || isBelow(b, a);
+}
+
+function isBelow(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder.endsWith(sep) ? folder : folder + sep);
+}
+
+export function pairs<T>(items: readonly T[]): [T, T, number, number][] {
+  return items.flatMap((a, i) =>
+    items.slice(i + 1).map((b, k): [T, T, number, number] => [a, b, i, i + 1 + k]),
+  );
+}

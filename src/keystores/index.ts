@@ -1,0 +1,75 @@
+/** Keystores: where master keys live. */
+import path from 'node:path';
+import type { KeystoreConfig } from '../config/model.ts';
+import { wipe } from '../crypto/index.ts';
+import type { Keystore } from './contract.ts';
+import { FileKeystore } from './file.ts';
+import { rotateRootKey as rotateHeader } from './file-header.ts';
+import { FsKeystore } from './fs.ts';
+import { MemoryKeystore } from './memory.ts';
+import { readRootKey } from './root-key.ts';
+
+export type { Keystore, ListOptions, NamePage } from './contract.ts';
+export {
+  backupFileKeystore,
+  checkFileBackup,
+  restoreFileKeystore,
+  type BackupSummary,
+} from './file-backup.ts';
+export { migrateKeys, type MigrateOptions, type MigrateResult } from './migrate.ts';
+export { readRootKey } from './root-key.ts';
+
+export interface OpenKeystoreOptions {
+  /**
+   * Process that owns a file keystore as long as it lives; this process unless given. The workers of one server give
+   * their supervisor's pid, and so share the store.
+   */
+  readonly ownerPid?: number;
+  /** How long a file keystore's lock from another host or container is watched before it is taken for abandoned. */
+  readonly lockWatchMs?: number;
+}
+
+/** @throws SelloError when the store cannot be opened; `detail` says why, without secrets */
+export async function openKeystore(
+  config: KeystoreConfig,
+  options: OpenKeystoreOptions = {},
+): Promise<Keystore> {
+  switch (config.kind) {
+    case 'memory':
+      return new MemoryKeystore();
+    case 'fs':
+      return FsKeystore.open(path.resolve(config.path));
+    case 'file': {
+      const rootKey = await readRootKey(config.rootKey);
+      try {
+        return await FileKeystore.open({ path: config.path, rootKey, ...options });
+      } finally {
+        wipe(rootKey);
+      }
+    }
+  }
+}
+
+type SecretSource = Extract<KeystoreConfig, { kind: 'file' }>['rootKey'];
+
+/**
+ * Puts a file keystore under a new root key, also while a server has it open. Safe to kill and to run again.
+ * @returns `already` when it was under the new one
+ */
+export async function rotateRootKey(
+  folder: string,
+  from: SecretSource,
+  to: SecretSource,
+): Promise<'rotated' | 'already'> {
+  const newRootKey = await readRootKey(to);
+  try {
+    const rootKey = await readRootKey(from);
+    try {
+      return await rotateHeader(path.resolve(folder), rootKey, newRootKey);
+    } finally {
+      wipe(rootKey);
+    }
+  } finally {
+    wipe(newRootKey);
+  }
+}

@@ -1,0 +1,19 @@
+/** What every store accepts. Breaking these is a mistake in Sello, not bad input: hence no SELLO code. */
+import type { ListOptions } from './contract.ts';
+
+/** KES reads at most this much of a stored key. */
+export const maxValueBytes = 1024 * 1024;
+
+export const maxPageNames = 1024;
+
+export function checkValue(value: Buffer): void {
+  if (value.length === 0 || value.length > maxValueBytes) {
+    throw new RangeError(`stored value: expected 1 to ${maxValueBytes} bytes, got ${value.length}`);
+  }
+}
+
+export function checkListOptions({ limit }: ListOptions): void {
+  if (!Number.isInteger(limit) || limit < 1 || limit > maxPageNames) {
+    throw new RangeError(`page of names: expected 1 to ${maxPageNames}, got ${limit}`);
+  }
+}
