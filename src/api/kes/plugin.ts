@@ -14,6 +14,7 @@ import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
 import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
+import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import {
   answerOfError,
@@ -25,6 +26,7 @@ import {
   type Answer,
 } from './answers.ts';
 import { readBody, type Body, type Declared, type RawRequest } from './body.ts';
+import { contextOfBody } from './context.ts';
 import { keyHandlers, keyNameProblem } from './key-handlers.ts';
 import { parseListing } from './listing.ts';
 import { metaHandlers } from './meta-handlers.ts';
@@ -98,10 +100,24 @@ export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done:
 class KesExchange {
   readonly #gate: Gate;
   readonly #server: ServerInfo;
+  readonly #series = new Map<string, Map<KesRoute | undefined, RequestSeries>>();
 
   constructor({ gate, server }: KesPluginOptions) {
     this.#gate = gate;
     this.#server = server;
+  }
+
+  /** Counts a request from here on; its series is looked up once per route and tenant. */
+  #begin(admission: Admission, route: KesRoute | undefined, startMs: number): Trace {
+    const tenant = admission.tenant?.name ?? '';
+    let ofTenant = this.#series.get(tenant);
+    if (ofTenant === undefined) this.#series.set(tenant, (ofTenant = new Map()));
+    let series = ofTenant.get(route);
+    if (series === undefined) {
+      ofTenant.set(route, (series = this.#server.metrics.request('kes', route?.path ?? 'unrouted', tenant)));
+    }
+    series.begin();
+    return { admission, startMs, route, series, call: undefined, rule: undefined, decision: 'none' };
   }
 
   serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
@@ -121,7 +137,7 @@ class KesExchange {
             ? { status: 200 }
             : notFound;
     const admission = this.#gate.admit(raw);
-    this.#finish(reply, raw, answer, { admission, startMs, route: undefined, call: undefined, rule: undefined, decision: 'none' });
+    this.#finish(reply, raw, answer, this.#begin(admission, undefined, startMs));
   }
 
   serve(request: FastifyRequest, reply: FastifyReply): void {
@@ -130,20 +146,36 @@ class KesExchange {
     if (target.kind !== 'route') return;
     const { route } = target;
     const admission = this.#gate.admit(raw);
-    const trace: Trace = { admission, startMs, route, call: undefined, rule: undefined, decision: 'none' };
+    const trace = this.#begin(admission, route, startMs);
     if (!acceptsMethod(route, request.method)) {
       // A route that KES's last version no longer has is unknown to it by any other method.
       this.#finish(reply, raw, route.listed ? methodNotAllowed(request.method, route.method) : notFound, trace);
       return;
     }
     const refusal = this.#authorize(trace, target.path, target.name);
+    if (refusal !== undefined && trace.asksContext && route.maxBody > 0 && nameProblem(route, target.name) === undefined) {
+      // A rule asks for entries of the encryption context: for that caller the body is read before the decision.
+      readBody(raw, raw.sello!.declared, route.maxBody, (body) => {
+        const judged = this.#authorize(trace, target.path, target.name, contextOfBody(route, body?.bytes ?? noBody.bytes));
+        if (body === undefined || judged !== undefined) this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
+        else this.#admitted(reply, raw, trace, target.name, body);
+      });
+      return;
+    }
     if (refusal !== undefined) {
       const { length, chunked } = raw.sello!.declared;
       const oversize = route.maxBody > 0 && (chunked || Number(length ?? 0) > route.maxBody);
       this.#finish(reply, raw, oversize ? { ...refusal, close: true } : refusal, trace);
       return;
     }
-    const tenant = trace.admission.tenant!;
+    this.#admitted(reply, raw, trace, target.name, undefined);
+  }
+
+  /** An authorised request: quota, body, work. */
+  #admitted(reply: FastifyReply, raw: KesRaw, trace: Trace, name: string, read: Body | undefined): void {
+    const { admission } = trace;
+    const route = trace.route!;
+    const tenant = admission.tenant!;
     if (!tenant.quota.enter(performance.now())) {
       this.#finish(reply, raw, failureOf('SELLO_RATE_LIMITED', tenant), trace);
       return;
@@ -151,7 +183,7 @@ class KesExchange {
     trace.quota = tenant.quota;
     const call: KesCall = {
       route,
-      name: target.name,
+      name,
       tenant,
       identity: admission.identity,
       body: noBody,
@@ -166,11 +198,12 @@ class KesExchange {
       });
       return;
     }
-    if (route.maxBody === 0) {
+    if (read !== undefined) (call as { body: Body }).body = read;
+    if (route.maxBody === 0 || read !== undefined) {
       this.#run(reply, raw, call, trace);
       return;
     }
-    const early = nameProblem(route, target.name);
+    const early = nameProblem(route, name);
     if (early !== undefined) {
       this.#finish(reply, raw, early, trace);
       return;
@@ -187,7 +220,7 @@ class KesExchange {
   }
 
   /** Decides; undefined when the caller may go on. */
-  #authorize(trace: Trace, path: string, name: string): Answer | undefined {
+  #authorize(trace: Trace, path: string, name: string, context?: Readonly<Record<string, string>>): Answer | undefined {
     const { admission } = trace;
     const route = trace.route!;
     const { tenant } = admission;
@@ -222,7 +255,10 @@ class KesExchange {
       operation: route.operation,
       path: judgedName === name ? path : route.path + judgedName,
       key: route.path.startsWith('/v1/key/') ? judgedName : undefined,
-      context: undefined,
+      context: () => {
+        trace.asksContext = context === undefined;
+        return context;
+      },
       sourceIp: admission.sourceIp,
       nowMs: Date.now(),
     });
@@ -332,8 +368,7 @@ class KesExchange {
   #end(trace: Trace, status: number): void {
     trace.quota?.leave();
     this.#gate.leave();
-    const seconds = (performance.now() - trace.startMs) / 1000;
-    this.#server.metrics.requestEnd('kes', trace.route?.path ?? 'unrouted', trace.admission.tenant?.name, status, seconds);
+    trace.series.end(status, (performance.now() - trace.startMs) / 1000);
   }
 }
 
@@ -342,9 +377,12 @@ interface Trace {
   /** `performance.now()` at arrival. */
   readonly startMs: number;
   readonly route: KesRoute | undefined;
+  readonly series: RequestSeries;
   call: KesCall | undefined;
   rule: string | undefined;
   decision: AuditRecord['decision'];
+  /** A rule wanted the encryption context before it was read. */
+  asksContext?: boolean;
   quota?: { leave(): void };
 }
 
