@@ -15,7 +15,13 @@ interface Sink {
   on(event: 'close', listener: () => void): unknown;
 }
 
-export function streamLog(kind: 'audit' | 'error', tenant: Tenant, server: ServerInfo, reply: FastifyReply, ended: () => void): void {
+export function streamLog(
+  kind: 'audit' | 'error',
+  tenant: Tenant,
+  server: ServerInfo,
+  reply: FastifyReply,
+  ended: () => void,
+): void {
   reply.hijack();
   const sink = reply.raw as unknown as Sink;
   sink.writeHead(200, { 'content-type': 'application/x-ndjson' });

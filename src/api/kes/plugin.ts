@@ -88,10 +88,18 @@ const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 
 export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done: () => void): void {
   const exchange = new KesExchange(options);
   for (const route of kesRoutes) {
-    app.route({ method: [...allMethods], url: route.path, handler: (request, reply) => exchange.serve(request, reply) });
+    app.route({
+      method: [...allMethods],
+      url: route.path,
+      handler: (request, reply) => exchange.serve(request, reply),
+    });
   }
   for (const path of Object.values(paths)) {
-    app.route({ method: [...allMethods], url: path, handler: (request, reply) => exchange.serveUnrouted(request, reply) });
+    app.route({
+      method: [...allMethods],
+      url: path,
+      handler: (request, reply) => exchange.serveUnrouted(request, reply),
+    });
   }
   done();
 }
@@ -126,7 +134,9 @@ class KesExchange {
     if (target.kind === 'malformed' && raw.httpVersionMajor === 1) {
       // As Go: a bare answer without Content-Length, and the connection ends.
       reply.hijack();
-      (raw.socket as TLSSocket).end('HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request');
+      (raw.socket as TLSSocket).end(
+        'HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request',
+      );
     }
     const answer =
       target.kind === 'redirect'
@@ -149,15 +159,31 @@ class KesExchange {
     const trace = this.#begin(admission, route, startMs);
     if (!acceptsMethod(route, request.method)) {
       // A route that KES's last version no longer has is unknown to it by any other method.
-      this.#finish(reply, raw, route.listed ? methodNotAllowed(request.method, route.method) : notFound, trace);
+      this.#finish(
+        reply,
+        raw,
+        route.listed ? methodNotAllowed(request.method, route.method) : notFound,
+        trace,
+      );
       return;
     }
     const refusal = this.#authorize(trace, target.path, target.name);
-    if (refusal !== undefined && trace.asksContext && route.maxBody > 0 && nameProblem(route, target.name) === undefined) {
+    if (
+      refusal !== undefined &&
+      trace.asksContext &&
+      route.maxBody > 0 &&
+      nameProblem(route, target.name) === undefined
+    ) {
       // A rule asks for entries of the encryption context: for that caller the body is read before the decision.
       readBody(raw, raw.sello!.declared, route.maxBody, (body) => {
-        const judged = this.#authorize(trace, target.path, target.name, contextOfBody(route, body?.bytes ?? noBody.bytes));
-        if (body === undefined || judged !== undefined) this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
+        const judged = this.#authorize(
+          trace,
+          target.path,
+          target.name,
+          contextOfBody(route, body?.bytes ?? noBody.bytes),
+        );
+        if (body === undefined || judged !== undefined)
+          this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
         else this.#admitted(reply, raw, trace, target.name, body);
       });
       return;
@@ -194,7 +220,10 @@ class KesExchange {
     if (route.name === 'log-audit' || route.name === 'log-error') {
       this.#release(raw, { status: 200 }, trace, (failed) => {
         if (failed !== undefined) this.#write(reply, raw, failed, trace);
-        else streamLog(route.name === 'log-audit' ? 'audit' : 'error', tenant, this.#server, reply, () => this.#end(trace, 200));
+        else
+          streamLog(route.name === 'log-audit' ? 'audit' : 'error', tenant, this.#server, reply, () =>
+            this.#end(trace, 200),
+          );
       });
       return;
     }
@@ -220,7 +249,12 @@ class KesExchange {
   }
 
   /** Decides; undefined when the caller may go on. */
-  #authorize(trace: Trace, path: string, name: string, context?: Readonly<Record<string, string>>): Answer | undefined {
+  #authorize(
+    trace: Trace,
+    path: string,
+    name: string,
+    context?: Readonly<Record<string, string>>,
+  ): Answer | undefined {
     const { admission } = trace;
     const route = trace.route!;
     const { tenant } = admission;
@@ -235,7 +269,10 @@ class KesExchange {
     if (route.auth === 'certificate') {
       const judged = tenant !== undefined && admission.refusal === undefined;
       const { identity } = admission;
-      const isKnown = identity !== undefined && judged && (tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined);
+      const isKnown =
+        identity !== undefined &&
+        judged &&
+        (tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined);
       if (!isKnown) {
         trace.decision = 'deny';
         trace.rule = 'unknown identity';
@@ -246,7 +283,8 @@ class KesExchange {
       return undefined;
     }
     trace.decision = 'deny';
-    if (admission.refusal !== undefined || tenant === undefined) return answerOfError(refusalOf(admission), route.name, texts);
+    if (admission.refusal !== undefined || tenant === undefined)
+      return answerOfError(refusalOf(admission), route.name, texts);
     const listing = route.name === 'key-list' ? parseListing(name) : undefined;
     const judgedName = listing?.after === undefined ? name : listing.prefix;
     const decision = tenant.access.decide({
@@ -288,7 +326,8 @@ class KesExchange {
 
   #failed(error: unknown, call: KesCall, texts: 'current' | '2021'): Answer {
     const answer = answerOfError(error, verbs[call.route.name] ?? 'serve request', texts);
-    if (answer.status >= 500) this.#server.log.error({ err: error, key: call.name, tenant: call.tenant.name }, 'request failed');
+    if (answer.status >= 500)
+      this.#server.log.error({ err: error, key: call.name, tenant: call.tenant.name }, 'request failed');
     return answer;
   }
 
@@ -316,7 +355,10 @@ class KesExchange {
       path: target.kind === 'route' ? target.path : raw.originalUrl,
       operation: route?.operation,
       key: target.kind === 'route' && target.route.path.startsWith('/v1/key/') ? target.name : undefined,
-      contextSha256: call?.context === undefined || call.context.length === 0 ? undefined : hash('sha256', call.context, 'hex'),
+      contextSha256:
+        call?.context === undefined || call.context.length === 0
+          ? undefined
+          : hash('sha256', call.context, 'hex'),
       decision: trace.decision,
       rule: trace.rule,
       status: answer.status,
@@ -324,7 +366,8 @@ class KesExchange {
       reason: admission.refusal?.reason,
       durationMs: performance.now() - trace.startMs,
     };
-    const isTenants = admission.tenant !== undefined && route !== undefined && admission.refusal === undefined;
+    const isTenants =
+      admission.tenant !== undefined && route !== undefined && admission.refusal === undefined;
     if (!isTenants) {
       this.#gate.serverAudit.append(record);
       next(undefined);
@@ -338,7 +381,11 @@ class KesExchange {
       return;
     }
     if (pending === undefined) next(undefined);
-    else pending.then(() => next(undefined), (error: unknown) => next(this.#unrecorded(error, answer)));
+    else
+      pending.then(
+        () => next(undefined),
+        (error: unknown) => next(this.#unrecorded(error, answer)),
+      );
   }
 
   #unrecorded(error: unknown, answer: Answer): Answer {
