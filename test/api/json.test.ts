@@ -62,8 +62,8 @@ t.test('agrees with JSON.parse about what is JSON', async (t) => {
       fc.constantFrom(undefined, 1, '\t'),
       (value, space) => {
         const known = new Set(['plaintext', 'context', 'version']);
-        for (const name of Object.keys(value)) if (known.has(name.toLowerCase())) delete value[name];
-        return parse(JSON.stringify(value, null, space)) !== undefined;
+        const others = Object.entries(value).filter(([name]) => !known.has(name.toLowerCase()));
+        return parse(JSON.stringify(Object.fromEntries(others), null, space)) !== undefined;
       },
     ),
     { numRuns: 500 },
