@@ -148,6 +148,15 @@ export class Http2Response {
     return true;
   }
 
+  flushHeaders(): void {
+    this.headersSent = true;
+    this.#respond(false);
+  }
+
+  get writableLength(): number {
+    return this.stream.writableLength;
+  }
+
   write(chunk: string | Buffer): boolean {
     this.headersSent = true;
     return this.#respond(false) ? this.stream.write(chunk) : false;

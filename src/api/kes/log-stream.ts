@@ -1,6 +1,6 @@
 /** `/v1/log/audit` and `/v1/log/error`: events as they happen, one JSON line each (broken in the last KES; wire/logs). */
 import type { FastifyReply } from 'fastify';
-import { kesAuditLine } from '../../audit/index.ts';
+import { kesAuditLine, kesErrorLine } from '../../audit/index.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 
@@ -26,7 +26,7 @@ export function streamLog(kind: 'audit' | 'error', tenant: Tenant, server: Serve
   const unsubscribe =
     kind === 'audit'
       ? tenant.audit.subscribe((record) => send(kesAuditLine(record)))
-      : server.errorLog.subscribe((line) => send(line));
+      : server.onErrorLine((message) => send(kesErrorLine(message)));
   const leave = server.openStream(sink as unknown as { end(): void });
   sink.on('close', () => {
     unsubscribe();

@@ -14,6 +14,7 @@ import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
 import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
+import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import {
   answerOfError,
@@ -99,10 +100,24 @@ export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done:
 class KesExchange {
   readonly #gate: Gate;
   readonly #server: ServerInfo;
+  readonly #series = new Map<string, Map<KesRoute | undefined, RequestSeries>>();
 
   constructor({ gate, server }: KesPluginOptions) {
     this.#gate = gate;
     this.#server = server;
+  }
+
+  /** Counts a request from here on; its series is looked up once per route and tenant. */
+  #begin(admission: Admission, route: KesRoute | undefined, startMs: number): Trace {
+    const tenant = admission.tenant?.name ?? '';
+    let ofTenant = this.#series.get(tenant);
+    if (ofTenant === undefined) this.#series.set(tenant, (ofTenant = new Map()));
+    let series = ofTenant.get(route);
+    if (series === undefined) {
+      ofTenant.set(route, (series = this.#server.metrics.request('kes', route?.path ?? 'unrouted', tenant)));
+    }
+    series.begin();
+    return { admission, startMs, route, series, call: undefined, rule: undefined, decision: 'none' };
   }
 
   serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
@@ -122,7 +137,7 @@ class KesExchange {
             ? { status: 200 }
             : notFound;
     const admission = this.#gate.admit(raw);
-    this.#finish(reply, raw, answer, { admission, startMs, route: undefined, call: undefined, rule: undefined, decision: 'none' });
+    this.#finish(reply, raw, answer, this.#begin(admission, undefined, startMs));
   }
 
   serve(request: FastifyRequest, reply: FastifyReply): void {
@@ -131,7 +146,7 @@ class KesExchange {
     if (target.kind !== 'route') return;
     const { route } = target;
     const admission = this.#gate.admit(raw);
-    const trace: Trace = { admission, startMs, route, call: undefined, rule: undefined, decision: 'none' };
+    const trace = this.#begin(admission, route, startMs);
     if (!acceptsMethod(route, request.method)) {
       // A route that KES's last version no longer has is unknown to it by any other method.
       this.#finish(reply, raw, route.listed ? methodNotAllowed(request.method, route.method) : notFound, trace);
@@ -353,8 +368,7 @@ class KesExchange {
   #end(trace: Trace, status: number): void {
     trace.quota?.leave();
     this.#gate.leave();
-    const seconds = (performance.now() - trace.startMs) / 1000;
-    this.#server.metrics.requestEnd('kes', trace.route?.path ?? 'unrouted', trace.admission.tenant?.name, status, seconds);
+    trace.series.end(status, (performance.now() - trace.startMs) / 1000);
   }
 }
 
@@ -363,6 +377,7 @@ interface Trace {
   /** `performance.now()` at arrival. */
   readonly startMs: number;
   readonly route: KesRoute | undefined;
+  readonly series: RequestSeries;
   call: KesCall | undefined;
   rule: string | undefined;
   decision: AuditRecord['decision'];
