@@ -13,7 +13,12 @@ export type { ConfigProblem, LoadOptions, ParseOptions } from './config/index.ts
 export type * from './config/model.ts';
 export { errorKinds, hasCode, SelloError } from './errors.ts';
 export type { ErrorCode, ErrorKind } from './errors.ts';
-export { backupFileKeystore, checkFileBackup, restoreFileKeystore, rotateRootKey } from './keystores/index.ts';
+export {
+  backupFileKeystore,
+  checkFileBackup,
+  restoreFileKeystore,
+  rotateRootKey,
+} from './keystores/index.ts';
 export type { BackupSummary } from './keystores/index.ts';
 export { serve, startServer } from './server/index.ts';
 export type { Server, ServeOptions, StartOptions } from './server/index.ts';
