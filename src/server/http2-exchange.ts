@@ -129,6 +129,11 @@ export class Http2Response {
     return this;
   }
 
+  /** Sends the headers before there is a body: a log stream may be silent for long. */
+  flushHeaders(): void {
+    this.#respond(false);
+  }
+
   /** Sends an informational 100 (RFC 9110 §10.1.1); Node's server calls it for `Expect: 100-continue`. */
   writeContinue(): void {
     this.stream.additionalHeaders({ ':status': 100 });

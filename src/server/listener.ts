@@ -74,6 +74,8 @@ export class KeyListener {
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
   #draining = false;
+  /** Every route as Fastify knows it, so that tests can hold their list of routes against it. */
+  readonly routes = new Set<string>();
 
   constructor(config: ListenerConfig, dependencies: ListenerDependencies) {
     this.#config = config;
@@ -90,6 +92,7 @@ export class KeyListener {
       genReqId: () => '',
       clientErrorHandler: (error: NodeJS.ErrnoException, socket) => this.#malformed(error, socket as TLSSocket),
     }) as unknown as FastifyInstance;
+    this.#app.addHook('onRoute', ({ url }) => void this.routes.add(url));
     this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
   }
 

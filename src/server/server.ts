@@ -59,6 +59,11 @@ export class Server {
     return this.#gate.runtime;
   }
 
+  /** Every path that a listener routes. */
+  get routes(): string[] {
+    return [...new Set(this.#listeners.flatMap((listener) => [...listener.routes]))];
+  }
+
   get probePort(): number | undefined {
     return this.#probes?.port;
   }
