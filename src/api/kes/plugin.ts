@@ -194,7 +194,12 @@ class KesExchange {
     const texts = tenant?.config.kes.errorTexts ?? 'current';
     if (this.#gate.overloaded) return failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED');
     if (route.auth === 'anyone' || tenant?.config.kes.routes[route.path]?.skipAuth === true) {
-      if (tenant === undefined) return answerOfError(refusalOf(admission), route.name, texts);
+      // A tenant that verifies certificates has nothing to say to one it refused, not even this (KES ends such a handshake).
+      const isRefused = admission.refusal !== undefined && admission.peer !== undefined && tenant?.config.clients.auth === 'on';
+      if (tenant === undefined || (isRefused && route.auth === 'anyone')) {
+        trace.decision = 'deny';
+        return answerOfError(refusalOf(admission), route.name, texts);
+      }
       trace.rule = route.auth === 'anyone' ? 'public route' : 'skip_auth';
       trace.decision = 'allow';
       return undefined;
