@@ -28,5 +28,6 @@ export async function startDev(io: Io, request: DevRequest): Promise<number> {
 /** How this program was called, for commands to paste: from a checkout there is no `sello` on the path. */
 function invocation(io: Io): string {
   const script = process.argv[1] ?? '';
-  return script.endsWith('main.ts') ? 'node src/main.ts' : io.program;
+  // npx finds the Node.js of the checkout, whatever the machine's own is.
+  return script.endsWith('main.ts') ? 'npx node src/main.ts' : io.program;
 }

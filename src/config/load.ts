@@ -72,8 +72,11 @@ function parse(text: string, { env, file, workingDirectory }: ParseOptions): { c
   } else {
     const expanded = expandTree(tree, env, problems, isKesPattern) as MappingTree;
     config = kesConfig(expanded, { file: path, folder: cwd }, problems);
-    const addresses = isolationProblems(config).filter(({ path: [first] }) => first === 'probes');
-    for (const { message } of addresses) problems.refuse(message, locate(tree, ['sello', 'probes']));
+    // Roles of identities are judged in KES's own words; the rest holds for one tenant too.
+    for (const { message, path: place } of isolationProblems(config)) {
+      if (place[0] === 'probes') problems.refuse(message, locate(tree, ['sello', 'probes']));
+      if (place[2] === 'audit') problems.refuse(message, locate(tree, ['sello', 'audit']));
+    }
   }
   problems.throwIfAny(file);
   return { config, tree };

@@ -267,6 +267,12 @@ t.test('the `sello` section brings what KES does not have', async (t) => {
   refuses(t, kes('sello: { probes: 127.0.0.1:7373 }'), [/two listeners have the address/]);
 });
 
+t.test('the audit file is not written into the keystore', async (t) => {
+  refuses(t, kes('sello: { audit: { path: ./keys/audit.jsonl } }'), [
+    /^5: tenant 'default' writes its audit file into the keystore/,
+  ]);
+});
+
 t.test('every problem is told at once, in the order of the file, with suggestions', async (t) => {
   const problems = problemsOf(`version: v1
 adress: 1.2.3.4:5
