@@ -101,6 +101,11 @@ export class Http2Response {
     return this.stream.session?.socket;
   }
 
+  /** Bytes that the client has not taken yet. */
+  get writableLength(): number {
+    return this.stream.writableLength;
+  }
+
   setHeader(name: string, value: string | number | string[]): this {
     (this.#headers ??= {})[name.toLowerCase()] = value;
     return this;

@@ -2,6 +2,12 @@
 import type { Logger } from 'pino';
 import type { Metrics } from '../telemetry/index.ts';
 
+export interface OpenStream {
+  end(): void;
+  /** Ends it when its reader may not read on: the configuration has changed. */
+  rejudge(): void;
+}
+
 export interface ServerInfo {
   readonly version: string;
   readonly commit: string;
@@ -10,6 +16,6 @@ export interface ServerInfo {
   /** Lines of the error log as KES's `/v1/log/error` sends them. */
   readonly errorLog: { subscribe(listener: (line: string) => void): () => void };
   newRequestId(): string;
-  /** Registers an answer that has no end of its own, so that a stop can end it. Returns the unregister. */
-  openStream(sink: { end(): void }): () => void;
+  /** Registers an answer that has no end of its own, so that a stop or a reload can end it. Returns the unregister. */
+  openStream(stream: OpenStream): () => void;
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Config } from '../config/model.ts';
 import { createErrorLog, createHealth, createLogger, createMetrics, createProbeServer, newRequestId, type Health } from '../telemetry/index.ts';
 import { Gate } from './gate.ts';
-import type { ServerInfo } from './info.ts';
+import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener } from './listener.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
 
@@ -24,7 +24,7 @@ export class Server {
   readonly #listeners: KeyListener[];
   readonly #probes: { close(): Promise<void>; port: number } | undefined;
   readonly #options: StartOptions;
-  readonly #streams: Set<{ end(): void }>;
+  readonly #streams: Set<OpenStream>;
   readonly info: ServerInfo;
   readonly health: Health;
   /** Ports in use, one per listener, in the configuration's order. */
@@ -36,7 +36,7 @@ export class Server {
     listeners: KeyListener[];
     probes: { close(): Promise<void>; port: number } | undefined;
     options: StartOptions;
-    streams: Set<{ end(): void }>;
+    streams: Set<OpenStream>;
     info: ServerInfo;
     health: Health;
     ports: readonly number[];
@@ -92,6 +92,7 @@ export class Server {
     }
     this.#gate.runtime = next;
     watchHealth(this.health, next);
+    for (const stream of this.#streams) stream.rejudge();
     await running.retire(next);
   }
 
@@ -134,7 +135,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const errorLog = createErrorLog();
   const log = createLogger(config.log, { tee: errorLog, ...(options.logTo === undefined ? {} : { to: options.logTo }) });
   const metrics = createMetrics({ version: manifest.version });
-  const streams = new Set<{ end(): void }>();
+  const streams = new Set<OpenStream>();
   const info: ServerInfo = {
     version: manifest.version,
     commit: process.env['SELLO_COMMIT'] ?? 'unknown',

@@ -136,7 +136,9 @@ class KesExchange {
       this.#finish(reply, raw, route.listed ? methodNotAllowed(request.method, route.method) : notFound, trace);
       return;
     }
-    const refusal = this.#authorize(trace, target.path, target.name);
+    const refusal = this.#gate.overloaded
+      ? failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED')
+      : this.#authorize(trace, target.path, target.name);
     if (refusal !== undefined) {
       const { length, chunked } = raw.sello!.declared;
       const oversize = route.maxBody > 0 && (chunked || Number(length ?? 0) > route.maxBody);
@@ -162,7 +164,15 @@ class KesExchange {
     if (route.name === 'log-audit' || route.name === 'log-error') {
       this.#release(raw, { status: 200 }, trace, (failed) => {
         if (failed !== undefined) this.#write(reply, raw, failed, trace);
-        else streamLog(route.name === 'log-audit' ? 'audit' : 'error', tenant, this.#server, reply, () => this.#end(trace, 200));
+        else {
+          streamLog(route.name === 'log-audit' ? 'audit' : 'error', {
+            tenant,
+            server: this.#server,
+            reply,
+            mayGoOn: () => this.#mayGoOn(raw, trace, target.path, target.name),
+            ended: () => this.#end(trace, 200),
+          });
+        }
       });
       return;
     }
@@ -192,7 +202,6 @@ class KesExchange {
     const route = trace.route!;
     const { tenant } = admission;
     const texts = tenant?.config.kes.errorTexts ?? 'current';
-    if (this.#gate.overloaded) return failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED');
     if (route.auth === 'anyone' || tenant?.config.kes.routes[route.path]?.skipAuth === true) {
       // A tenant that verifies certificates has nothing to say to one it refused, not even this (KES ends such a handshake).
       const isRefused = admission.refusal !== undefined && admission.peer !== undefined && tenant?.config.clients.auth === 'on';
@@ -235,6 +244,13 @@ class KesExchange {
     if (!decision.allowed) return answerOfError(new SelloError('SELLO_NOT_AUTHORIZED'), route.name, texts);
     trace.decision = 'allow';
     return undefined;
+  }
+
+  /** An answer that goes on is judged anew as requests are: the certificate, the policy, the tenant. */
+  #mayGoOn(raw: KesRaw, { admission, route }: Trace, path: string, name: string): boolean {
+    const now = this.#gate.judge(raw);
+    const trace: Trace = { admission: now, startMs: 0, route, call: undefined, rule: undefined, decision: 'none' };
+    return now.tenant?.name === admission.tenant?.name && this.#authorize(trace, path, name) === undefined;
   }
 
   #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
