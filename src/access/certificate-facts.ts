@@ -2,7 +2,8 @@
  * What Sello judges a certificate by, read once from its DER (RFC 5280 §4.1). `X509Certificate.ca` is not used: it is
  * false for a CA:TRUE certificate whose key usage lacks keyCertSign, and KES goes by basicConstraints alone.
  */
-import { createHash, X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { bool, derTag, DerReader, MalformedDer, openSequence, readExtensions, serialHex, smallInteger, timeMs } from './der.ts'; // prettier-ignore
 import type { DerExtension } from './der.ts';
 import type { Identity } from './identity.ts';

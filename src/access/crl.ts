@@ -166,8 +166,8 @@ export function isSignedBy(crl: Crl, issuer: CertificateFacts): boolean {
   if (issuer.keyUsage !== undefined && !issuer.keyUsage.crlSign) return false;
   const algorithm = openSequence(crl.algorithm);
   const name = algorithm.expect(derTag.oid).content.toString('hex');
-  const key = issuer.x509.publicKey;
   try {
+    const key = issuer.x509.publicKey;
     if (name === rsaPss) {
       const hash = pssHash(algorithm);
       if (hash === undefined) return false;
@@ -177,7 +177,7 @@ export function isSignedBy(crl: Crl, issuer: CertificateFacts): boolean {
     const hash = hashes[name];
     return hash !== undefined && verify(hash, crl.tbs, key, crl.signature);
   } catch {
-    // The key is of another kind than the algorithm.
+    // A key OpenSSL cannot load, or one of another kind than the algorithm.
     return false;
   }
 }

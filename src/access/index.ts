@@ -1,9 +1,24 @@
-/** Who may do what: identities, certificates, policies, API keys. */
+/** The door of access/: who a caller is and what it may do. */
+export { parseIdentity } from './identity.ts';
+export type { Identity } from './identity.ts';
+export { kesRouteOf, kesRoutes, kesRoutesWithoutPolicy } from './kes-routes.ts';
+export type { KesRoute } from './kes-routes.ts';
+export { operations } from './operations.ts';
+export type { Face, Operation } from './operations.ts';
+export { judgePeer, peerFactsOfCertificates, peerFactsOfSocket, refuseByShape } from './peer.ts';
+export type {
+  AcceptedPeer,
+  PeerFacts,
+  PeerReason,
+  PeerVerdict,
+  RefusedPeer,
+  TenantClientAuth,
+} from './peer.ts';
+export { compileAccess, explain } from './policy.ts';
+export type { Access, AccessRequest, Decision, PolicyView, RuleExplanation } from './policy.ts';
+export { forwardedAddress, parseClientCertificateHeader } from './proxy-header.ts';
+export { buildTrust, loadTrust } from './trust.ts';
+export type { TrustSnapshot } from './trust.ts';
 export { ApiKey, certificateOf, generateApiKey, parseApiKey } from './api-key.ts';
 export { identityOfCertificate } from './certificate.ts';
-export { kesRouteOf, kesRoutes } from './kes-routes.ts';
-export { parseIdentity, type Identity } from './identity.ts';
-export { issueCertificate, serverCertificate, type IssuedCertificate } from './issue-certificate.ts';
-export { operations, type Face, type Operation } from './operations.ts';
-export { judgePeer, peerFactsOfSocket, refuseByShape, type PeerFacts, type RefusedPeer } from './peer.ts';
-export { compileAccess, explain, type Access, type AccessRequest, type Decision, type PolicyView } from './policy.ts';
+export { issueCertificate, serverCertificate } from './issue-certificate.ts';

@@ -79,6 +79,7 @@ const maxSentCertificates = 16;
  *
  * `getPeerX509Certificate().issuerCertificate` walks what the client sent, in its order, whether or not one
  * certificate issued the other (Node 26; test/access/peer.test.ts holds it to that over TLS 1.2 and 1.3).
+ * Ask once per connection and keep the answer: Node 20 gives the certificates after the leaf to the first caller only.
  * `getPeerCertificate(true)` must not be used: it drops what does not chain, adds from the server's own trust store
  * what the client never sent, and loops at a self-signed certificate.
  * @throws SelloError SELLO_CLIENT_CERTIFICATE_REJECTED when a certificate is malformed or there are too many

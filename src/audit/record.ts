@@ -33,6 +33,8 @@ export interface AuditRecord {
   /** For refusals: why, such as `certificate expired`. */
   readonly reason?: string | undefined;
   readonly durationMs: number;
+  /** For summaries of a flood: how many refusals of this source and reason the record stands for; `durationMs` is their span. */
+  readonly count?: number | undefined;
 }
 
 /**

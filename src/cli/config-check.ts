@@ -1,5 +1,4 @@
 /** `sello config check FILE` */
-import { checkConfig, loadConfig } from '../config/index.ts';
 import type { ConfigNotice } from '../config/model.ts';
 import { type CliCommand, child, examples } from './command.ts';
 import { placed, toConfigFailure } from './config-failure.ts';
@@ -42,6 +41,7 @@ export function configCheck(parent: CliCommand): void {
 }
 
 async function findings(io: Io, file: string) {
+  const { checkConfig, loadConfig } = await import('../config/index.ts');
   const config = await loadConfig(file, { env: io.env, workingDirectory: io.cwd });
   const notices = [...config.warnings];
   // What is found by looking at the files it names, besides what reading it brought up.

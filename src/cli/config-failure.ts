@@ -1,11 +1,11 @@
 /** What a person is told when a configuration cannot be read or a server cannot start. */
-import { ConfigError } from '../config/index.ts';
+import type { ConfigError } from '../config/index.ts';
 import { SelloError } from '../errors.ts';
 import { Failure, fileFailure } from './failure.ts';
 
 export function toConfigFailure(error: unknown, file: string): unknown {
   if (error instanceof Failure) return error;
-  if (error instanceof ConfigError) {
+  if (isConfigError(error)) {
     const [only] = error.problems;
     if (isAbsent(error))
       return new Failure(`open ${file}: no such file or directory`, { hint: notThere, cause: error });
@@ -26,6 +26,11 @@ export function toConfigFailure(error: unknown, file: string): unknown {
   if (error instanceof Error && 'syscall' in error && error.syscall === 'open')
     return fileFailure(error, file);
   return error;
+}
+
+/** By name: the class itself would load all of configuration into commands that never read one. */
+function isConfigError(error: unknown): error is ConfigError {
+  return error instanceof SelloError && error.name === 'ConfigError';
 }
 
 /** `file:line: message`, which terminals make a link of. */

@@ -1,22 +1,30 @@
 /** The keystore a configuration file names, opened for work on its keys. */
-import { readFile } from 'node:fs/promises';
-import { isMap, parseDocument } from 'yaml';
-import { parseConfig } from '../config/index.ts';
+import { readFile, stat } from 'node:fs/promises';
 import type { TenantConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
-import { type Keystore, openKeystore } from '../keystores/index.ts';
+import type { Keystore } from '../keystores/index.ts';
 import { toConfigFailure } from './config-failure.ts';
 import { Failure, fileFailure } from './failure.ts';
 import { type Io, pathOf } from './io.ts';
 
-/** Opens the keystore of `file`; the caller closes it. */
-export async function openKeystoreOf(io: Io, file: string, tenantName?: string): Promise<Keystore> {
+/**
+ * Opens the keystore of `file`; the caller closes it.
+ * @param role a source must be there: stores make their folder when they are first opened, and nothing would come out
+ *   of a path that was mistyped, with every sign of success
+ */
+export async function openKeystoreOf(
+  io: Io,
+  file: string,
+  role: 'source' | 'target',
+  tenantName?: string,
+): Promise<Keystore> {
   const text = await readFile(pathOf(io, file), 'utf8').catch((error: unknown) => {
     throw fileFailure(error, file);
   });
+  const { parseConfig } = await import('../config/index.ts');
   let tenants: readonly TenantConfig[];
   try {
-    ({ tenants } = parseConfig(completed(text), {
+    ({ tenants } = parseConfig(await completed(text), {
       file: pathOf(io, file),
       env: io.env,
       workingDirectory: io.cwd,
@@ -25,7 +33,13 @@ export async function openKeystoreOf(io: Io, file: string, tenantName?: string):
     throw toConfigFailure(error, file);
   }
   const { keystore } = tenantOf(tenants, tenantName, file);
+  if (role === 'source' && 'path' in keystore) {
+    await stat(keystore.path).catch((error: unknown) => {
+      throw fileFailure(error, keystore.path, `keystore of ${file}`);
+    });
+  }
   try {
+    const { openKeystore } = await import('../keystores/index.ts');
     const opened = await openKeystore(keystore);
     await opened.health();
     return opened;
@@ -58,7 +72,8 @@ export function tenantOf(
  * A KES file for `migrate` may hold its keystore alone. What a server needs besides is added behind the text, so that
  * lines keep their numbers; nothing of it is used.
  */
-function completed(text: string): string {
+async function completed(text: string): Promise<string> {
+  const { isMap, parseDocument } = await import('yaml');
   const top = parseDocument(text).contents;
   if (!isMap(top) || !top.has('keystore')) return text;
   const added = [

@@ -3,7 +3,7 @@ import { openKeystoreOf } from './configured-keystore.ts';
 import { type CliCommand, child, examples } from './command.ts';
 import { Failure, failingWith } from './failure.ts';
 import { type Io, write } from './io.ts';
-import { type MigrateResult, migrateKeys } from '../keystores/index.ts';
+import type { MigrateOptions, MigrateResult } from '../keystores/index.ts';
 import { hasCode } from '../errors.ts';
 
 interface Options {
@@ -47,9 +47,9 @@ export function migrate(parent: CliCommand): void {
     if (options.from === undefined) throw new Failure("missing migration source. Use '--from'");
     if (options.to === undefined) throw new Failure("missing migration target. Use '--to'");
     const { io } = command;
-    const from = await openKeystoreOf(io, options.from, options.fromTenant);
+    const from = await openKeystoreOf(io, options.from, 'source', options.fromTenant);
     try {
-      const to = await openKeystoreOf(io, options.to, options.toTenant);
+      const to = await openKeystoreOf(io, options.to, 'target', options.toTenant);
       try {
         if (options.json !== true) await write(io.stdout, 'Starting key migration:\n\n');
         const result = await failingWith('', run(io, { ...options, from, to, pattern: given[0] }));
@@ -63,7 +63,7 @@ export function migrate(parent: CliCommand): void {
   });
 }
 
-type Stores = Pick<Parameters<typeof migrateKeys>[0], 'from' | 'to'>;
+type Stores = Pick<MigrateOptions, 'from' | 'to'>;
 
 async function run(
   io: Io,
@@ -75,6 +75,7 @@ async function run(
     pattern,
   }: Stores & { merge?: boolean; force?: boolean; pattern: string | undefined },
 ): Promise<MigrateResult> {
+  const { migrateKeys } = await import('../keystores/index.ts');
   let shownAtMs = 0;
   try {
     return await migrateKeys({

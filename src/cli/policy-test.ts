@@ -3,7 +3,6 @@ import { isIP } from 'node:net';
 import { compileAccess, explain, kesRouteOf, kesRoutes } from '../access/index.ts';
 import { type Identity, parseIdentity } from '../access/identity.ts';
 import { type Face, type Operation, operations } from '../access/operations.ts';
-import { loadConfig } from '../config/index.ts';
 import type { TenantConfig } from '../config/model.ts';
 import { type CliCommand, child, examples } from './command.ts';
 import { toConfigFailure } from './config-failure.ts';
@@ -54,6 +53,7 @@ export function policyTest(parent: CliCommand): void {
     const { io } = command;
     const file = options.config ?? io.env['SELLO_CONFIG_FILE'];
     if (file === undefined) throw command.misuse('no configuration file specified');
+    const { loadConfig } = await import('../config/index.ts');
     const config = await loadConfig(file, { env: io.env, workingDirectory: io.cwd }).catch(
       (error: unknown) => {
         throw toConfigFailure(error, file);

@@ -169,6 +169,11 @@ export class KeyCache<T> {
     throw new SelloError('SELLO_STORE_FAILED', { detail: 'key changed again and again while it was loaded' });
   }
 
+  /** What is held, for a look at whether it still is what the store holds. */
+  entries(): [name: KeyName, value: T][] {
+    return [...this.#entries].map(([name, entry]) => [name, entry.value]);
+  }
+
   /** Ends all use of what is known of `name`, absence included; a load in flight does not bring it back. */
   invalidate(name: KeyName): void {
     const load = this.#loads.get(name);

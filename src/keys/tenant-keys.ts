@@ -3,7 +3,7 @@
  * promise only when the keystore has to be asked.
  */
 import type { CacheConfig } from '../config/model.ts';
-import { SelloError } from '../errors.ts';
+import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, ListOptions, NamePage } from '../keystores/index.ts';
 import { KeyCache } from './cache.ts';
 import { issueDataKey, open, seal, mac, type DataKey } from './ciphertext.ts';
@@ -25,29 +25,78 @@ export interface TenantKeysOptions {
   /** Called when a key of this tenant ends or changes here, for the other processes. */
   readonly onInvalidate?: (name: KeyName) => void;
   /** Told how long each keystore call took, and how it ended. */
-  readonly metrics?: (operation: string, outcome: string, seconds: number) => void;
+  readonly metrics?: ((operation: string, outcome: string, seconds: number) => void) | undefined;
+  /** How often keys in memory are compared with the store: half of `propagation`. */
+  readonly revalidateMs?: number;
 }
 
 export class TenantKeys {
   readonly #store: Keystore;
   readonly #cache: KeyCache<MasterKey>;
   readonly #onInvalidate: ((name: KeyName) => void) | undefined;
+  readonly #observe: TenantKeysOptions['metrics'];
+  readonly #timer: NodeJS.Timeout | undefined;
 
   constructor(store: Keystore, config: CacheConfig, options: TenantKeysOptions = {}) {
     this.#store = store;
     this.#onInvalidate = options.onInvalidate;
+    this.#observe = options.metrics;
+    if (options.revalidateMs !== undefined) {
+      let isRunning = false;
+      this.#timer = setInterval(() => {
+        if (isRunning) return;
+        isRunning = true;
+        void this.revalidate().finally(() => (isRunning = false));
+      }, options.revalidateMs).unref();
+    }
     this.#cache = new KeyCache({
       ...config,
-      load: async (name) => {
-        const stored = await store.read(name);
-        try {
-          return parseStoredKey(stored);
-        } finally {
-          stored.fill(0);
-        }
-      },
+      load: (name) => this.#read(name),
       dispose: (key) => key.wipe(),
     });
+  }
+
+  /**
+   * Compares every key in memory with the store, so that what another replica deleted or replaced ends here too: within two of
+   * these rounds. A store that cannot be asked leaves things as they are; `offline` bounds that.
+   */
+  async revalidate(): Promise<void> {
+    for (const [name, key] of this.#cache.entries()) {
+      let stored: MasterKey;
+      try {
+        stored = await this.#read(name);
+      } catch (error) {
+        if (hasCode(error, 'SELLO_KEY_NOT_FOUND')) this.#cache.invalidate(name);
+        continue;
+      }
+      if (key.isWiped || !key.equals(stored)) this.#cache.invalidate(name);
+      stored.wipe();
+    }
+  }
+
+  async #read(name: KeyName): Promise<MasterKey> {
+    const stored = await this.#timed('read', () => this.#store.read(name));
+    try {
+      return parseStoredKey(stored);
+    } finally {
+      stored.fill(0);
+    }
+  }
+
+  /** Runs a keystore call and tells how long it took and how it ended. */
+  async #timed<T>(operation: string, call: () => Promise<T>): Promise<T> {
+    const observe = this.#observe;
+    if (observe === undefined) return call();
+    const startMs = performance.now();
+    let outcome = 'ok';
+    try {
+      return await call();
+    } catch (error) {
+      outcome = error instanceof SelloError ? error.code : 'SELLO_INTERNAL';
+      throw error;
+    } finally {
+      observe(operation, outcome, (performance.now() - startMs) / 1000);
+    }
   }
 
   get cache(): KeyCache<MasterKey> {
@@ -71,7 +120,7 @@ export class TenantKeys {
     const stored = formatStoredKey(key);
     key.wipe();
     try {
-      await this.#store.create(name, stored);
+      await this.#timed('create', () => this.#store.create(name, stored));
     } finally {
       stored.fill(0);
       // Whatever was believed of this name, absence included, is out of date now.
@@ -88,7 +137,7 @@ export class TenantKeys {
     // Use ends before the store is asked and again after, for a load that began in between.
     this.#cache.invalidate(name);
     try {
-      await this.#store.delete(name);
+      await this.#timed('delete', () => this.#store.delete(name));
     } finally {
       this.#ended(name);
     }
@@ -105,11 +154,11 @@ export class TenantKeys {
   }
 
   list(options: ListOptions): Promise<NamePage> {
-    return this.#store.list(options);
+    return this.#timed('list', () => this.#store.list(options));
   }
 
   health(): Promise<void> {
-    return this.#store.health();
+    return this.#timed('health', () => this.#store.health());
   }
 
   issue(name: KeyName, context: Buffer): DataKey | Promise<DataKey> {
@@ -145,6 +194,7 @@ export class TenantKeys {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#timer);
     this.#cache.clear();
     await this.#store.close();
   }

@@ -89,7 +89,7 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
     const tenants = new Map<string, Tenant>();
     for (const tenantConfig of config.tenants) {
       const registered = registry.tenants.get(tenantConfig.name)!;
-      tenants.set(tenantConfig.name, await openTenant(tenantConfig, registered, options, opened));
+      tenants.set(tenantConfig.name, await openTenant(tenantConfig, registered, { ...options, propagationMs: config.propagationMs }, opened));
     }
     return new Runtime(config, tenants, registry, serverAudit);
   } catch (error) {
@@ -101,7 +101,7 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
 async function openTenant(
   config: TenantConfig,
   registered: RegisteredTenant,
-  { previous, server, onInvalidate }: OpenOptions,
+  { previous, server, onInvalidate, propagationMs }: OpenOptions & { propagationMs: number },
   opened: { close(): Promise<void> }[],
 ): Promise<Tenant> {
   const old = previous?.tenants.get(config.name);
@@ -112,6 +112,7 @@ async function openTenant(
     keys = new TenantKeys(store, config.cache, {
       onInvalidate: (key) => onInvalidate?.(config.name, key),
       metrics: server.metrics.keystore(config.name),
+      revalidateMs: propagationMs / 2,
     });
     opened.push(keys);
   }

@@ -6,6 +6,7 @@ import * as x509 from '@peculiar/x509';
 x509.cryptoProvider.set(webcrypto as unknown as Crypto);
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+export const { KeyUsageFlags } = x509;
 export const startMs = Date.UTC(2026, 0, 1);
 export const dayMs = 86_400_000;
 

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import type { OperationRuleConfig, PolicyConfig, RuleConfig } from '../../src/config/model.ts';
@@ -104,6 +106,26 @@ t.test('KES patterns as KES answers them', async (t) => {
   for (const [path, allowed, text] of cells) {
     const decision = decide(onPath(path));
     t.same([decision.allowed, decision.rule], [allowed, text], path);
+  }
+});
+
+t.test('recorded: every decision that KES took, taken again', async (t) => {
+  const file = resolve(import.meta.dirname, '../fixtures/kes-decisions.json');
+  const recorded = JSON.parse(readFileSync(file, 'utf8')) as {
+    admin: Identity;
+    policies: Record<string, { allow?: string[]; deny?: string[]; identities?: Identity[] }>;
+    decisions: [id: string, identity: Identity, path: string, allowed: boolean][];
+  };
+  const patterns = (all: string[] = []) => all.map((each) => kes(each));
+  const { decide } = compileAccess({
+    admins: [recorded.admin],
+    policies: Object.entries(recorded.policies).map(([name, { allow, deny, identities = [] }]) =>
+      policy(patterns(allow), patterns(deny), name, identities),
+    ),
+  });
+  t.equal(recorded.decisions.length, 94);
+  for (const [id, identity, path, allowed] of recorded.decisions) {
+    t.equal(decide(onPath(path, identity)).allowed, allowed, `wire ${id}: ${path}`);
   }
 });
 

@@ -87,6 +87,7 @@ function arrange(recording: Recording, exchange: Exchange, folder: string): void
   }
   if (!existsSync(keys)) mkdirSync(keys);
   if (recording.group === 'pagination') {
+    if (existsSync(path.join(keys, 'a1'))) return;
     const stored = Object.values(recording.fixture_keys)[0]!;
     const names = ['a1', 'q1', 'z1', ...Array.from({ length: 1100 }, (_, i) => `p${String(i).padStart(4, '0')}`)];
     for (const name of names) writeFileSync(path.join(keys, name), stored);

@@ -25,6 +25,7 @@ import {
   type Answer,
 } from './answers.ts';
 import { readBody, type Body, type Declared, type RawRequest } from './body.ts';
+import { contextOfBody } from './context.ts';
 import { keyHandlers, keyNameProblem } from './key-handlers.ts';
 import { parseListing } from './listing.ts';
 import { metaHandlers } from './meta-handlers.ts';
@@ -139,13 +140,29 @@ class KesExchange {
     const refusal = this.#gate.overloaded
       ? failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED')
       : this.#authorize(trace, target.path, target.name);
+    if (refusal !== undefined && trace.asksContext && route.maxBody > 0 && nameProblem(route, target.name) === undefined) {
+      // A rule asks for entries of the encryption context: for that caller the body is read before the decision.
+      readBody(raw, raw.sello!.declared, route.maxBody, (body) => {
+        const judged = this.#authorize(trace, target.path, target.name, contextOfBody(route, body?.bytes ?? noBody.bytes));
+        if (body === undefined || judged !== undefined) this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
+        else this.#admitted(reply, raw, trace, target.name, body);
+      });
+      return;
+    }
     if (refusal !== undefined) {
       const { length, chunked } = raw.sello!.declared;
       const oversize = route.maxBody > 0 && (chunked || Number(length ?? 0) > route.maxBody);
       this.#finish(reply, raw, oversize ? { ...refusal, close: true } : refusal, trace);
       return;
     }
-    const tenant = trace.admission.tenant!;
+    this.#admitted(reply, raw, trace, target.name, undefined);
+  }
+
+  /** An authorised request: quota, body, work. */
+  #admitted(reply: FastifyReply, raw: KesRaw, trace: Trace, name: string, read: Body | undefined): void {
+    const { admission } = trace;
+    const route = trace.route!;
+    const tenant = admission.tenant!;
     if (!tenant.quota.enter(performance.now())) {
       this.#finish(reply, raw, failureOf('SELLO_RATE_LIMITED', tenant), trace);
       return;
@@ -153,7 +170,7 @@ class KesExchange {
     trace.quota = tenant.quota;
     const call: KesCall = {
       route,
-      name: target.name,
+      name,
       tenant,
       identity: admission.identity,
       body: noBody,
@@ -176,11 +193,12 @@ class KesExchange {
       });
       return;
     }
-    if (route.maxBody === 0) {
+    if (read !== undefined) (call as { body: Body }).body = read;
+    if (route.maxBody === 0 || read !== undefined) {
       this.#run(reply, raw, call, trace);
       return;
     }
-    const early = nameProblem(route, target.name);
+    const early = nameProblem(route, name);
     if (early !== undefined) {
       this.#finish(reply, raw, early, trace);
       return;
@@ -197,7 +215,7 @@ class KesExchange {
   }
 
   /** Decides; undefined when the caller may go on. */
-  #authorize(trace: Trace, path: string, name: string): Answer | undefined {
+  #authorize(trace: Trace, path: string, name: string, context?: Readonly<Record<string, string>>): Answer | undefined {
     const { admission } = trace;
     const route = trace.route!;
     const { tenant } = admission;
@@ -236,7 +254,10 @@ class KesExchange {
       operation: route.operation,
       path: judgedName === name ? path : route.path + judgedName,
       key: route.path.startsWith('/v1/key/') ? judgedName : undefined,
-      context: undefined,
+      context: () => {
+        trace.asksContext = context === undefined;
+        return context;
+      },
       sourceIp: admission.sourceIp,
       nowMs: Date.now(),
     });
@@ -366,6 +387,8 @@ interface Trace {
   call: KesCall | undefined;
   rule: string | undefined;
   decision: AuditRecord['decision'];
+  /** A rule wanted the encryption context before it was read. */
+  asksContext?: boolean;
   quota?: { leave(): void };
 }
 

@@ -1,0 +1,494 @@
+/**
+ * One audit stream: a file of JSON lines whose records are with the kernel (`written`) or on the disk (`synced`) before
+ * `append` resolves.
+ *
+ * Records of one turn of the event loop, and those that arrive while a write is under way, travel together: one write(2)
+ * and, for `synced`, one fdatasync(2) for all of them (group commit). Order is the order of the appends.
+ *
+ * When the disk is slow past the deadline the stream is *stalled*, when it answers with an error it has *failed*: every
+ * waiting record and every further one is refused at once, so nothing piles up. What had not been handed to the disk yet is
+ * dropped with its refusal; what had been may still reach the file. The stream resumes by itself, with a record that says
+ * how many were refused and for how long.
+ */
+import { getSystemErrorName } from 'node:util';
+import type { AuditConfig } from '../config/model.ts';
+import { SelloError } from '../errors.ts';
+import type { Clock, Timer } from '../clock.ts';
+import { auditLine } from './line.ts';
+import type { AuditRecord, AuditStream } from './record.ts';
+import { slotBatchBytes } from './slot.ts';
+import { takeSlot, threadKey, type Slot } from './writer.ts';
+
+export interface AuditStreamOptions {
+  readonly clock: Clock;
+  /** Told when the stream stops taking records, and when it resumes. */
+  readonly onFault: (fault: AuditFault) => void;
+  /** The tenant that the stream's own notes name. */
+  readonly tenant?: string | undefined;
+  readonly observer?: AuditObserver | undefined;
+  /** Other processes append to the same file (`processes: N`). */
+  readonly sharedFile?: boolean;
+  /** How often to look whether the path still names the open file. */
+  readonly identityCheckMs?: number;
+}
+
+export interface AuditFault {
+  /** `torn`: a line that a crash or a full disk had left half-written was closed off. */
+  readonly kind: 'stalled' | 'failed' | 'recovered' | 'torn';
+  readonly path: string;
+  /** For people, such as `write failed: ENOSPC`. */
+  readonly detail: string;
+  /** Records refused since the stream stopped. */
+  readonly refused: number;
+}
+
+/** Where metrics come from; called once per batch, not per record. */
+export interface AuditObserver {
+  /** `count` records became durable; the oldest had waited `seconds`. */
+  written(count: number, bytes: number, seconds: number): void;
+  refused(count: number): void;
+}
+
+/** An {@link AuditStream} on a file, with what operators and probes need. */
+export interface AuditFile extends AuditStream {
+  /** Goes on in the file that the path names now (after logrotate). Gets out of a call that hangs, too. */
+  reopen(): Promise<void>;
+  /** Why records are refused at the moment; undefined when they are taken. */
+  readonly trouble: string | undefined;
+  /** Records that wait for the disk. */
+  readonly queued: number;
+}
+
+/** What may wait: half a second of a busy server. More than that means the disk does not keep up. */
+const maxQueuedRecords = 16_384;
+const maxQueuedBytes = 16 * 1_048_576;
+
+const firstRetryMs = 100;
+const lastRetryMs = 1_000;
+
+const identityCheckMs = 1_000;
+
+/** @throws SelloError SELLO_AUDIT_UNAVAILABLE when the file cannot be opened within the deadline. */
+export async function openAuditStream(config: AuditConfig, options: AuditStreamOptions): Promise<AuditFile> {
+  if (config.mode === 'off') return new NoStream();
+  const key = await threadKey(config.path, config.mode === 'synced');
+  const stream = new FileStream(config, options, key);
+  await stream.start();
+  return stream;
+}
+
+/** Records that reach the disk together. */
+class Batch {
+  lines = '';
+  count = 0;
+  readonly firstAtMs: number;
+  /** Kept only while somebody listens. */
+  records: AuditRecord[] | undefined;
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: SelloError) => void;
+
+  constructor(firstAtMs: number) {
+    this.firstAtMs = firstAtMs;
+    const { promise, resolve, reject }: PromiseWithResolvers<void> = Promise.withResolvers();
+    this.promise = promise;
+    this.resolve = resolve;
+    this.reject = reject;
+    // The callers hold the promise; one that does not look must not end the process.
+    promise.catch(ignore);
+  }
+}
+
+function ignore(): void {
+  // On purpose: see Batch.
+}
+
+type State = 'ok' | 'stalled' | 'failed';
+
+class FileStream implements AuditFile {
+  readonly #config: AuditConfig;
+  readonly #options: AuditStreamOptions;
+  readonly #clock: Clock;
+  readonly #key: string;
+  readonly #listeners = new Set<(record: AuditRecord) => void>();
+  #slot: Slot;
+  #state: State = 'ok';
+  #detail = '';
+  #closing = false;
+  /** A command is under way in the thread. */
+  #busy = false;
+  #busySinceMs = 0;
+  /** The batch under way; undefined while opening, or after it was refused for being late. */
+  #writing: Batch | undefined;
+  /** Batches not handed over yet, oldest first. */
+  #waiting: Batch[] = [];
+  #queuedRecords = 0;
+  #queuedBytes = 0;
+  #flushPlanned = false;
+  #deadline: Timer | undefined;
+  #retry: Timer | undefined;
+  #retryMs = firstRetryMs;
+  #refused = 0;
+  #stoppedAtMs = 0;
+  #tornSeen = 0;
+  #reopenWanted: (() => void)[] = [];
+  /** Called once nothing is under way and nothing waits. */
+  #drained: (() => void) | undefined;
+
+  constructor(config: AuditConfig, options: AuditStreamOptions, key: string) {
+    this.#config = config;
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#key = key;
+    this.#slot = this.#takeSlot();
+  }
+
+  get trouble(): string | undefined {
+    return this.#state === 'ok' ? undefined : `${this.#state}: ${this.#detail}`;
+  }
+
+  get queued(): number {
+    return this.#queuedRecords;
+  }
+
+  async start(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const timer = this.#clock.setTimer(this.#config.deadlineMs, () => {
+        this.#closing = true;
+        this.#slot.hung = true;
+        this.#slot.abandon();
+        reject(
+          this.#unavailable(`${this.#config.path}: open takes longer than ${this.#config.deadlineMs} ms`),
+        );
+      });
+      this.#slot.open((outcome) => {
+        timer.cancel();
+        if (outcome === 0) {
+          this.#noticeTornLines();
+          resolve();
+          return;
+        }
+        this.#closing = true;
+        this.#slot.close(ignore);
+        reject(this.#unavailable(`${this.#config.path}: open failed: ${getSystemErrorName(outcome)}`));
+      });
+    });
+  }
+
+  append(record: AuditRecord): Promise<void> {
+    if (this.#state !== 'ok' || this.#closing) return this.#refuse();
+    const line = auditLine(record);
+    if (this.#queuedRecords >= maxQueuedRecords || this.#queuedBytes + line.length > maxQueuedBytes) {
+      return this.#refuse();
+    }
+    const batch = this.#batchFor(line.length);
+    batch.lines += line;
+    batch.count++;
+    if (this.#listeners.size > 0) (batch.records ??= []).push(record);
+    this.#queuedRecords++;
+    this.#queuedBytes += line.length;
+    if (!this.#busy && !this.#flushPlanned) {
+      this.#flushPlanned = true;
+      setImmediate(this.#flush);
+    }
+    return batch.promise;
+  }
+
+  subscribe(listener: (record: AuditRecord) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  reopen(): Promise<void> {
+    if (this.#closing) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#reopenWanted.push(resolve);
+      if (this.#state === 'stalled' && this.#busy) this.#giveUpThread();
+      else if (this.#state === 'failed') this.#recover();
+      else this.#next();
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#retry?.cancel();
+    // A stalled stream has nothing left that anybody waits for.
+    if (this.#state === 'ok' && (this.#busy || this.#waiting.length > 0)) {
+      await new Promise<void>((resolve) => (this.#drained = resolve));
+    }
+    this.#deadline?.cancel();
+    for (const resolve of this.#reopenWanted.splice(0)) resolve();
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.setTimer(this.#config.deadlineMs, resolve);
+      this.#slot.close(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+
+  #takeSlot(): Slot {
+    this.#tornSeen = 0;
+    return takeSlot(this.#key, {
+      path: this.#config.path,
+      sync: this.#config.mode === 'synced',
+      shared: this.#options.sharedFile ?? false,
+      identityCheckMs: this.#options.identityCheckMs ?? identityCheckMs,
+    });
+  }
+
+  #batchFor(bytes: number): Batch {
+    const last = this.#waiting.at(-1);
+    if (last !== undefined && last.lines.length + bytes <= slotBatchBytes) return last;
+    const batch = new Batch(this.#clock.monotonic());
+    this.#waiting.push(batch);
+    this.#watch();
+    return batch;
+  }
+
+  readonly #flush = (): void => {
+    this.#flushPlanned = false;
+    this.#next();
+  };
+
+  /** Gives the thread its next command, if it is free and there is one. */
+  #next(): void {
+    if (this.#busy || this.#state !== 'ok') return;
+    if (this.#reopenWanted.length > 0) {
+      this.#open();
+      return;
+    }
+    const batch = this.#waiting.shift();
+    if (batch === undefined) {
+      this.#deadline?.keepAlive(false);
+      this.#drained?.();
+      return;
+    }
+    this.#writing = batch;
+    this.#begin();
+    this.#slot.write(batch.lines, this.#written);
+  }
+
+  #open(): void {
+    this.#begin();
+    this.#slot.open((outcome) => {
+      this.#end();
+      if (outcome !== 0) {
+        this.#fail(`open failed: ${getSystemErrorName(outcome)}`);
+        return;
+      }
+      for (const resolve of this.#reopenWanted.splice(0)) resolve();
+      this.#resume();
+    });
+    this.#watch();
+  }
+
+  readonly #written = (outcome: number): void => {
+    if (outcome !== 0) {
+      this.#busy = false;
+      this.#slot.hung = false;
+      this.#fail(`write failed: ${getSystemErrorName(outcome)}`);
+      return;
+    }
+    const batch = this.#writing;
+    this.#end();
+    if (batch !== undefined) {
+      this.#forget(batch);
+      this.#options.observer?.written(
+        batch.count,
+        batch.lines.length,
+        (this.#clock.monotonic() - batch.firstAtMs) / 1000,
+      );
+      batch.resolve();
+      if (batch.records !== undefined) this.#tell(batch.records);
+    }
+    this.#resume();
+  };
+
+  #begin(): void {
+    this.#busy = true;
+    this.#busySinceMs = this.#clock.monotonic();
+  }
+
+  #end(): void {
+    this.#busy = false;
+    this.#writing = undefined;
+    this.#slot.hung = false;
+  }
+
+  /** The thread has done something without an error: whatever the trouble was, it is over. */
+  #resume(): void {
+    this.#noticeTornLines();
+    if (this.#state !== 'ok') {
+      const detail = `${this.#state}: ${this.#detail}`;
+      const spanMs = this.#clock.monotonic() - this.#stoppedAtMs;
+      const refused = this.#refused;
+      this.#state = 'ok';
+      this.#retryMs = firstRetryMs;
+      this.#refused = 0;
+      if (!this.#closing) void this.append(this.#note(`audit stream ${detail}`, spanMs, refused));
+      this.#options.onFault({ kind: 'recovered', path: this.#config.path, detail, refused });
+    }
+    this.#next();
+  }
+
+  #note(reason: string, durationMs: number, count: number): AuditRecord {
+    return {
+      timeMs: this.#clock.now(),
+      requestId: 'none',
+      tenant: this.#options.tenant,
+      face: 'server',
+      decision: 'none',
+      status: 503,
+      error: 'SELLO_AUDIT_UNAVAILABLE',
+      reason,
+      durationMs,
+      count,
+    };
+  }
+
+  #noticeTornLines(): void {
+    const torn = this.#slot.tornLines;
+    if (torn === this.#tornSeen) return;
+    this.#tornSeen = torn;
+    const detail = 'a line that was not written to its end was closed off';
+    this.#options.onFault({ kind: 'torn', path: this.#config.path, detail, refused: 0 });
+  }
+
+  /** Keeps a timer on the oldest thing under way. */
+  #watch(): void {
+    if (this.#deadline === undefined)
+      this.#deadline = this.#clock.setTimer(this.#config.deadlineMs, this.#late);
+    else this.#deadline.keepAlive(true);
+  }
+
+  readonly #late = (): void => {
+    this.#deadline = undefined;
+    const oldestMs = this.#busy
+      ? (this.#writing?.firstAtMs ?? this.#busySinceMs)
+      : (this.#waiting[0]?.firstAtMs ?? Infinity);
+    if (oldestMs === Infinity || this.#state === 'stalled') return;
+    const leftMs = oldestMs + this.#config.deadlineMs - this.#clock.monotonic();
+    // Half a millisecond: timers fire on whole ones.
+    if (leftMs > 0.5) {
+      this.#deadline = this.#clock.setTimer(leftMs, this.#late);
+      return;
+    }
+    this.#slot.hung = this.#busy;
+    this.#stop('stalled', `the disk takes longer than ${this.#config.deadlineMs} ms`);
+  };
+
+  #fail(detail: string): void {
+    const known = this.#state === 'failed';
+    this.#stop('failed', detail, !known);
+    this.#retry?.cancel();
+    if (this.#closing) return;
+    this.#retry = this.#clock.setTimer(this.#retryMs, () => this.#recover());
+    this.#retry.keepAlive(false);
+    this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs);
+  }
+
+  /** Tries with a fresh open, and on a fresh thread where the old one is gone. */
+  #recover(): void {
+    this.#retry?.cancel();
+    if (this.#busy || this.#closing) return;
+    if (!this.#slot.alive) this.#slot = this.#takeSlot();
+    this.#open();
+  }
+
+  #giveUpThread(): void {
+    this.#slot.abandon();
+    this.#slot = this.#takeSlot();
+    this.#busy = false;
+    this.#writing = undefined;
+    this.#open();
+  }
+
+  /** Refuses everything that waits, and says so once. */
+  #stop(state: State, detail: string, announce = true): void {
+    if (this.#state === 'ok') this.#stoppedAtMs = this.#clock.monotonic();
+    this.#state = state;
+    this.#detail = detail;
+    if (this.#writing !== undefined) {
+      const late = this.#writing;
+      this.#writing = undefined;
+      this.#forget(late);
+      this.#refuseBatch(late);
+    }
+    for (const batch of this.#waiting.splice(0)) {
+      this.#forget(batch);
+      this.#refuseBatch(batch);
+    }
+    if (announce) {
+      this.#options.onFault({
+        kind: state as 'stalled' | 'failed',
+        path: this.#config.path,
+        detail,
+        refused: this.#refused,
+      });
+    }
+    this.#drained?.();
+  }
+
+  #forget(batch: Batch): void {
+    this.#queuedRecords -= batch.count;
+    this.#queuedBytes -= batch.lines.length;
+  }
+
+  #refuseBatch(batch: Batch): void {
+    this.#refused += batch.count;
+    this.#options.observer?.refused(batch.count);
+    batch.reject(this.#unavailable(`${this.#config.path}: ${this.#detail}`));
+  }
+
+  #refuse(): Promise<void> {
+    if (this.#state !== 'ok') this.#refused++;
+    this.#options.observer?.refused(1);
+    const why = this.#closing ? 'closed' : this.#state === 'ok' ? 'too many records wait' : this.#detail;
+    const refused = Promise.reject(this.#unavailable(`${this.#config.path}: ${why}`));
+    refused.catch(ignore);
+    return refused;
+  }
+
+  #unavailable(detail: string): SelloError {
+    return new SelloError('SELLO_AUDIT_UNAVAILABLE', { detail });
+  }
+
+  #tell(records: readonly AuditRecord[]): void {
+    for (const record of records) {
+      for (const listener of this.#listeners) {
+        try {
+          listener(record);
+        } catch {
+          // A listener's failure is its own: the record is written.
+        }
+      }
+    }
+  }
+}
+
+/** `mode: off`. */
+class NoStream implements AuditFile {
+  readonly #listeners = new Set<(record: AuditRecord) => void>();
+  readonly trouble = undefined;
+  readonly queued = 0;
+
+  append(record: AuditRecord): undefined {
+    for (const listener of this.#listeners) listener(record);
+    return undefined;
+  }
+
+  subscribe(listener: (record: AuditRecord) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  reopen(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
