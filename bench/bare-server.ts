@@ -10,9 +10,7 @@ import { readFileSync } from 'node:fs';
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { issueDataKey, open } from '../src/keys/ciphertext.ts';
-import { instantFromDate } from '../src/keys/instant.ts';
-import { MasterKey } from '../src/keys/material.ts';
+import { instantFromDate, issueDataKey, MasterKey, open } from '../src/keys/index.ts';
 
 const [certFile, keyFile] = process.argv.slice(2);
 if (certFile === undefined || keyFile === undefined) throw new Error('usage: bare-server.ts CERT KEY');

@@ -30,10 +30,19 @@ export function cpuTimeMs(pid: number): number {
   return (ticks * 1000) / ticksPerSecond;
 }
 
-/** Resident memory of `pid` and nothing else, in MiB. */
-export function residentMiB(pid: number): number {
-  const kib = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${String(pid)}/status`, 'utf8'))?.[1];
-  return Number(kib ?? 0) / 1024;
+/**
+ * Milliseconds that the machine's cores spent on any process, or were taken away by the host. Interrupts are left out:
+ * loopback traffic makes them, and they belong to no process.
+ */
+export function machineCpuTimeMs(): number {
+  const fields = readFileSync('/proc/stat', 'utf8')
+    .split('\n', 1)[0]!
+    .trim()
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  const [user = 0, nice = 0, system = 0, , , , , steal = 0] = fields;
+  return ((user + nice + system + steal) * 1000) / ticksPerSecond;
 }
 
 function statOf(pid: number): ProcessStat | undefined {

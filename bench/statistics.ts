@@ -7,7 +7,7 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** The median of each figure over the rounds, and the sum of errors. */
+/** The median of each figure over the rounds, the sum of errors, the worst of what others took. */
 export function summarize(rounds: readonly Measurement[]): Measurement {
   const errors: Record<string, number> = {};
   for (const round of rounds) {
@@ -18,6 +18,7 @@ export function summarize(rounds: readonly Measurement[]): Measurement {
     p50Us: median(rounds.map((round) => round.p50Us)),
     p99Us: median(rounds.map((round) => round.p99Us)),
     cpuUsPerRequest: median(rounds.map((round) => round.cpuUsPerRequest)),
+    foreignCores: Math.max(...rounds.map((round) => round.foreignCores)),
     errors,
   };
 }

@@ -21,11 +21,13 @@ export interface KeyDescription {
   readonly createdBy: string;
 }
 
+type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health';
+
 export interface TenantKeysOptions {
   /** Called when a key of this tenant ends or changes here, for the other processes. */
   readonly onInvalidate?: (name: KeyName) => void;
   /** Told how long each keystore call took, and how it ended. */
-  readonly metrics?: ((operation: string, outcome: string, seconds: number) => void) | undefined;
+  readonly metrics?: ((operation: StoreOperation, outcome: string, seconds: number) => void) | undefined;
   /** How often keys in memory are compared with the store: half of `propagation`. */
   readonly revalidateMs?: number;
 }
@@ -84,7 +86,7 @@ export class TenantKeys {
   }
 
   /** Runs a keystore call and tells how long it took and how it ended. */
-  async #timed<T>(operation: string, call: () => Promise<T>): Promise<T> {
+  async #timed<T>(operation: StoreOperation, call: () => Promise<T>): Promise<T> {
     const observe = this.#observe;
     if (observe === undefined) return call();
     const startMs = performance.now();

@@ -101,11 +101,6 @@ export class Http2Response {
     return this.stream.session?.socket;
   }
 
-  /** Bytes that the client has not taken yet. */
-  get writableLength(): number {
-    return this.stream.writableLength;
-  }
-
   setHeader(name: string, value: string | number | string[]): this {
     (this.#headers ??= {})[name.toLowerCase()] = value;
     return this;
@@ -134,11 +129,6 @@ export class Http2Response {
     return this;
   }
 
-  /** Sends the headers before there is a body: a log stream may be silent for long. */
-  flushHeaders(): void {
-    this.#respond(false);
-  }
-
   /** Sends an informational 100 (RFC 9110 §10.1.1); Node's server calls it for `Expect: 100-continue`. */
   writeContinue(): void {
     this.stream.additionalHeaders({ ':status': 100 });
@@ -156,6 +146,15 @@ export class Http2Response {
     }
     stream.respond(out, endStream ? { endStream: true } : undefined);
     return true;
+  }
+
+  flushHeaders(): void {
+    this.headersSent = true;
+    this.#respond(false);
+  }
+
+  get writableLength(): number {
+    return this.stream.writableLength;
   }
 
   write(chunk: string | Buffer): boolean {

@@ -13,8 +13,8 @@ export interface ServerInfo {
   readonly commit: string;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Lines of the error log as KES's `/v1/log/error` sends them. */
-  readonly errorLog: { subscribe(listener: (line: string) => void): () => void };
+  /** Hears the text of every line of level error and above (KES's `/v1/log/error`). */
+  onErrorLine(listener: (message: string, tenant: string | undefined) => void): () => void;
   newRequestId(): string;
   /** Registers an answer that has no end of its own, so that a stop or a reload can end it. Returns the unregister. */
   openStream(stream: OpenStream): () => void;

@@ -197,7 +197,7 @@ export class KeyListener {
       };
       const reason = gate.runtime.refusesConnection(facts);
       if (reason !== undefined) {
-        info.metrics.handshakeRefused(reason);
+        info.metrics.tlsHandshakeFailed(reason);
         gate.serverAudit.append({
           timeMs: Date.now(),
           requestId: info.newRequestId(),
@@ -224,7 +224,7 @@ export class KeyListener {
     });
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
       const reason = `handshake failed: ${error.code ?? 'unknown'}`;
-      info.metrics.handshakeRefused(error.code ?? 'unknown');
+      info.metrics.tlsHandshakeFailed(error.code ?? 'unknown');
       gate.serverAudit.append({
         timeMs: Date.now(),
         requestId: info.newRequestId(),

@@ -28,6 +28,8 @@ export function tellSupervisor(message: WorkerMessage): void {
 export function onSupervisorMessage(listener: (message: WorkerMessage) => void): void {
   if (workerIndex() === undefined) return;
   process.on('message', (message) => listener(message as WorkerMessage));
+  // Listening holds the channel, and the channel would hold a worker that has stopped serving.
+  process.channel?.unref();
   // A worker without its supervisor would be started by nobody and stopped by nobody.
   process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
 }

@@ -4,12 +4,13 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { judgePeer, refuseByShape } from '../access/index.ts';
-import { openAuditStream, openServerAudit, type ServerAudit } from '../audit/index.ts';
-import type { AuditStream } from '../audit/record.ts';
+import { createServerAudit, openAuditStream, type AuditFault, type AuditFile, type ServerAudit } from '../audit/index.ts';
+import { systemClock } from '../clock.ts';
 import type { Config, TenantConfig } from '../config/model.ts';
-import { parseKeyName, TenantKeys } from '../keys/index.ts';
+import { parseKeyName, TenantKeys, type TenantKeysOptions } from '../keys/index.ts';
 import { openKeystore } from '../keystores/index.ts';
 import { loadTenantRegistry, type RegisteredTenant, type TenantRegistry } from '../tenants/registry.ts';
+import type { KeystoreOperation, KeystoreOutcome, KeystoreSeries, Metrics } from '../telemetry/index.ts';
 import { Quota } from '../tenants/quota.ts';
 import type { Tenant } from '../tenants/tenant.ts';
 import type { ConnectionFacts } from './gate.ts';
@@ -20,11 +21,11 @@ export class Runtime {
   readonly config: Config;
   readonly tenants: ReadonlyMap<string, Tenant>;
   readonly registry: TenantRegistry;
-  readonly serverAudit: ServerAudit;
+  readonly serverAudit: ServerAudit & { readonly file: AuditFile };
   /** The tenant of a server that has only one. */
   readonly onlyTenant: Tenant | undefined;
 
-  constructor(config: Config, tenants: ReadonlyMap<string, Tenant>, registry: TenantRegistry, serverAudit: ServerAudit) {
+  constructor(config: Config, tenants: ReadonlyMap<string, Tenant>, registry: TenantRegistry, serverAudit: Runtime['serverAudit']) {
     this.config = config;
     this.tenants = tenants;
     this.registry = registry;
@@ -83,7 +84,7 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
     const serverAudit =
       previous !== undefined && isDeepStrictEqual(previous.config.serverAudit, config.serverAudit)
         ? previous.serverAudit
-        : await openServerAudit(config.serverAudit);
+        : await openServerAudit(config, options.server);
     if (serverAudit !== previous?.serverAudit) opened.push(serverAudit);
     const registry = await loadTenantRegistry(config.tenants);
     const tenants = new Map<string, Tenant>();
@@ -111,23 +112,73 @@ async function openTenant(
     const store = await openKeystore(config.keystore, workerOwnerPid());
     keys = new TenantKeys(store, config.cache, {
       onInvalidate: (key) => onInvalidate?.(config.name, key),
-      metrics: server.metrics.keystore(config.name),
+      metrics: keystoreObserver(server.metrics, config.name),
       revalidateMs: propagationMs / 2,
     });
     opened.push(keys);
   }
-  let audit: AuditStream;
+  let audit: AuditFile;
   if (old !== undefined && isDeepStrictEqual(old.config.audit, config.audit)) audit = old.audit;
   else {
+    const series = server.metrics.audit(config.name);
     audit = await openAuditStream(config.audit, {
-      onFault: (error: unknown) => server.log.error({ err: error, tenant: config.name }, 'audit stream cannot be written'),
+      clock: systemClock,
+      tenant: config.name,
+      onFault: (fault) => tellFault(server, config.name, fault),
+      observer: series,
+      sharedFile: workerOwnerPid() !== undefined,
     });
+    series.watch(audit);
     opened.push(audit);
   }
   await keys.ensure(config.keys.map(parseKeyName), config.admins[0] ?? '');
   const quota = old !== undefined && isDeepStrictEqual(old.config.quota, config.quota) ? old.quota : new Quota(config.quota, performance.now());
   const configuredAt = old !== undefined && isDeepStrictEqual([old.config.policies, old.config.admins], [config.policies, config.admins]) ? old.configuredAt : nowWithNanoseconds();
   return { name: config.name, config, configuredAt, access: registered.access, keys, audit, quota };
+}
+
+async function openServerAudit(config: Config, server: ServerInfo): Promise<ServerAudit & { readonly file: AuditFile }> {
+  const series = server.metrics.audit('');
+  const file = await openAuditStream(config.serverAudit, {
+    clock: systemClock,
+    onFault: (fault) => tellFault(server, undefined, fault),
+    observer: series,
+    sharedFile: workerOwnerPid() !== undefined,
+  });
+  series.watch(file);
+  const { maxRecordsPerSecond } = config.serverAudit;
+  const quota = createServerAudit({ stream: file, maxRecordsPerSecond, clock: systemClock });
+  return {
+    file,
+    append: (record) => quota.append(record),
+    close: async () => {
+      await quota.close();
+      await file.close();
+    },
+  };
+}
+
+function tellFault(server: ServerInfo, tenant: string | undefined, { kind, path, detail, refused }: AuditFault): void {
+  const level = kind === 'recovered' ? 'warn' : 'error';
+  server.log[level]({ tenant, path, refused }, `audit stream ${kind}: ${detail}`);
+}
+
+const keystoreOutcomes: Readonly<Record<string, KeystoreOutcome>> = {
+  ok: 'ok',
+  SELLO_KEY_NOT_FOUND: 'not_found',
+  SELLO_KEY_EXISTS: 'exists',
+  SELLO_STORE_UNREACHABLE: 'unreachable',
+  SELLO_STORED_KEY_UNREADABLE: 'unreadable',
+};
+
+/** Tells metrics of keystore calls; one series per operation, found once. */
+function keystoreObserver(metrics: Metrics, tenant: string): NonNullable<TenantKeysOptions['metrics']> {
+  const series = new Map<KeystoreOperation, KeystoreSeries>();
+  return (operation, outcome, seconds) => {
+    let known = series.get(operation);
+    if (known === undefined) series.set(operation, (known = metrics.keystore(tenant, operation)));
+    known.observe(keystoreOutcomes[outcome] ?? 'failed', seconds);
+  };
 }
 
 function nowWithNanoseconds(): string {

@@ -56,10 +56,10 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
         if (next.dialect === 'sello' && broken.length > 0) throw new SelloError('SELLO_CONFIG_INVALID', { detail: broken.map((b) => b.message).join('; ') });
         await server.reload(next);
         await watch(next);
-        server.info.metrics.reloaded(true);
+        server.info.metrics.reloaded('ok', Date.now());
         log.info({ why }, 'configuration reloaded');
       } catch (error) {
-        server.info.metrics.reloaded(false);
+        server.info.metrics.reloaded('refused', Date.now());
         log.error({ err: error, why }, 'reload refused: what was in force before stays in force');
       }
     });
@@ -83,7 +83,10 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
         },
       );
     };
-    process.on('SIGHUP', () => reload('SIGHUP'));
+    process.on('SIGHUP', () => {
+      reload('SIGHUP');
+      server.reopenAudit().catch((error: unknown) => log.error({ err: error }, 'audit file cannot be reopened'));
+    });
     process.once('SIGTERM', () => stop('SIGTERM'));
     process.once('SIGINT', () => stop('SIGINT'));
   });

@@ -1,7 +1,8 @@
 /** One process of Sello: listeners, probes, reload and stop. */
 import { readFileSync } from 'node:fs';
 import type { Config } from '../config/model.ts';
-import { createErrorLog, createHealth, createLogger, createMetrics, createProbeServer, newRequestId, type Health } from '../telemetry/index.ts';
+import { systemClock } from '../clock.ts';
+import { createHealth, createLogger, createMetrics, createProbeServer, newRequestId, type Health, type Log } from '../telemetry/index.ts';
 import { Gate } from './gate.ts';
 import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener } from './listener.ts';
@@ -10,8 +11,8 @@ import { openRuntime, type Runtime } from './runtime.ts';
 const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
 
 export interface StartOptions {
-  /** Where log lines go; standard error unless said otherwise. */
-  readonly logTo?: NodeJS.WritableStream;
+  /** Where log lines go, a file descriptor or a path; standard error unless said otherwise. */
+  readonly logTo?: number | string;
   /** Tells other processes of this server that a key ended here. */
   readonly onInvalidate?: (tenant: string, key: string) => void;
 }
@@ -29,6 +30,8 @@ export class Server {
   readonly health: Health;
   /** Ports in use, one per listener, in the configuration's order. */
   readonly ports: readonly number[];
+  readonly #log: Log;
+  #withdrawHealth: () => void;
   #stopping: Promise<void> | undefined;
 
   constructor(parts: {
@@ -40,6 +43,8 @@ export class Server {
     info: ServerInfo;
     health: Health;
     ports: readonly number[];
+    log: Log;
+    withdrawHealth: () => void;
   }) {
     this.#gate = parts.gate;
     this.#listeners = parts.listeners;
@@ -49,6 +54,8 @@ export class Server {
     this.info = parts.info;
     this.health = parts.health;
     this.ports = parts.ports;
+    this.#log = parts.log;
+    this.#withdrawHealth = parts.withdrawHealth;
   }
 
   get config(): Config {
@@ -91,9 +98,16 @@ export class Server {
       throw error;
     }
     this.#gate.runtime = next;
-    watchHealth(this.health, next);
+    this.#withdrawHealth();
+    this.#withdrawHealth = watchHealth(this.health, next);
     for (const stream of this.#streams) stream.rejudge();
     await running.retire(next);
+  }
+
+  /** Goes on in the files that the audit paths name now (after logrotate). */
+  async reopenAudit(): Promise<void> {
+    const { tenants, serverAudit } = this.#gate.runtime;
+    await Promise.all([serverAudit.file.reopen(), ...[...tenants.values()].map((tenant) => tenant.audit.reopen())]);
   }
 
   /** Another process ended this key. */
@@ -108,13 +122,15 @@ export class Server {
   }
 
   async #stop(): Promise<void> {
-    this.health.draining = true;
+    this.health.drain();
     const { shutdownTimeoutMs } = this.config.limits;
     const streams = setTimeout(() => this.#endStreams(), drainMs);
     await Promise.all(this.#listeners.map((listener) => listener.stop(drainMs, shutdownTimeoutMs)));
     clearTimeout(streams);
     await this.#gate.runtime.retire(undefined);
     await this.#probes?.close();
+    this.health.close();
+    this.#log.flush();
   }
 
   #endStreams(): void {
@@ -126,22 +142,29 @@ function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, 
   return options.onInvalidate === undefined ? {} : { onInvalidate: options.onInvalidate };
 }
 
-function watchHealth(health: Health, runtime: Runtime): void {
-  health.replaceChecks([...runtime.tenants.values()].map((tenant) => ({ name: `keystore ${tenant.name}`, check: () => tenant.keys.health() })));
+/** What /readyz asks of each tenant. Returns how to withdraw it. */
+function watchHealth(health: Health, runtime: Runtime): () => void {
+  const withdraw = [...runtime.tenants.values()].flatMap((tenant) => [
+    health.poll('keystore', tenant.name, () => tenant.keys.health()),
+    health.check('audit', tenant.name, () => tenant.audit.trouble),
+  ]);
+  return () => {
+    for (const each of withdraw) each();
+  };
 }
 
 /** Opens keystores and audit streams, then listens. Throws before anything listens when the configuration cannot be used. */
 export async function startServer(config: Config, options: StartOptions = {}): Promise<Server> {
-  const errorLog = createErrorLog();
-  const log = createLogger(config.log, { tee: errorLog, ...(options.logTo === undefined ? {} : { to: options.logTo }) });
+  const log = createLogger(config.log, { destination: options.logTo ?? 2 });
   const metrics = createMetrics({ version: manifest.version });
+  log.onError((_message, tenant) => metrics.errorLogged(tenant));
   const streams = new Set<OpenStream>();
   const info: ServerInfo = {
     version: manifest.version,
     commit: process.env['SELLO_COMMIT'] ?? 'unknown',
-    log,
+    log: log.logger,
     metrics,
-    errorLog,
+    onErrorLine: (listener) => log.onError(listener),
     newRequestId,
     openStream(sink) {
       streams.add(sink);
@@ -150,8 +173,8 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   };
   const runtime = await openRuntime(config, { server: info, previous: undefined, ...invalidation(options) });
   const gate = new Gate(runtime);
-  const health = createHealth();
-  watchHealth(health, runtime);
+  const health = createHealth(systemClock);
+  const withdrawHealth = watchHealth(health, runtime);
   const listeners = config.listeners.map(
     (listener) => new KeyListener(listener, { limits: config.limits, gate, server: info, reusePort: config.processes > 1 }),
   );
@@ -159,7 +182,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   try {
     for (const listener of listeners) ports.push(await listener.listen());
     const probes = config.probes === undefined ? undefined : await createProbeServer(config.probes, { health, metrics });
-    return new Server({ gate, listeners, probes, options, streams, info, health, ports });
+    return new Server({ gate, listeners, probes, options, streams, info, health, ports, log, withdrawHealth });
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.stop(0, 100)));
     await runtime.retire(undefined);

@@ -1,6 +1,6 @@
 /** A tenant at run time: its keys, its policies, its audit stream, its quota. Nothing here is shared with another tenant. */
 import type { Access } from '../access/index.ts';
-import type { AuditStream } from '../audit/record.ts';
+import type { AuditFile } from '../audit/index.ts';
 import type { TenantConfig } from '../config/model.ts';
 import type { TenantKeys } from '../keys/index.ts';
 import type { TenantName } from './name.ts';
@@ -13,6 +13,6 @@ export interface Tenant {
   readonly configuredAt: string;
   readonly access: Access;
   readonly keys: TenantKeys;
-  readonly audit: AuditStream;
+  readonly audit: AuditFile;
   readonly quota: Quota;
 }

@@ -2,30 +2,14 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { Writable } from 'node:stream';
 import { parseConfig } from '../../src/config/index.ts';
 import type { Config } from '../../src/config/model.ts';
 import { startServer, type Server } from '../../src/server/index.ts';
 import type { Target } from './client.ts';
 import { credentialsOf, serverCertificate, type Issued } from './pki.ts';
 
-/** Collects what a server logs. */
-export class LogSink extends Writable {
-  readonly #chunks: Buffer[] = [];
-
-  override _write(chunk: Buffer | string, _encoding: BufferEncoding, done: () => void): void {
-    this.#chunks.push(Buffer.from(chunk));
-    done();
-  }
-
-  get bytes(): Buffer {
-    return Buffer.concat(this.#chunks);
-  }
-}
-
 export class Site {
   readonly folder: string;
-  readonly log = new LogSink();
   #server: Server | undefined;
 
   constructor() {
@@ -53,7 +37,7 @@ export class Site {
   }
 
   async start(text: string): Promise<Server> {
-    this.#server = await startServer(this.parse(text), { logTo: this.log });
+    this.#server = await startServer(this.parse(text), { logTo: this.file('sello.log') });
     return this.#server;
   }
 

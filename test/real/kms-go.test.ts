@@ -254,20 +254,20 @@ if (tool !== undefined) {
     for (let i = 0; i < made.length; i += atOnce) {
       await Promise.all(made.slice(i, i + atOnce).map((name) => admin.ok('create', { name })));
     }
-    const first = await admin.ok<Page>('list', { name: 'page-' });
+    const first = await admin.ok<Page>('list', { name: 'page' });
     t.equal(first.names.length, 1024);
     const second = await admin.ok<Page>('list', { name: first.continue });
     t.same([...first.names, ...second.names], made, 'two pages hold every key once');
     t.equal(second.continue, '');
-    t.same(await admin.ok('walk', { name: 'page-' }), made, "the library's own iterator too");
+    t.same(await admin.ok('walk', { name: 'page' }), made, "the library's own iterator too");
     const everything = await admin.ok<string[]>('walk', { name: '' });
     t.ok(everything.includes('once') && everything.includes('page-1149'), 'and without a prefix');
+    const some = made.filter((name) => name.startsWith('page-11'));
     t.same(
       await admin.ok<Page>('list', { name: 'page-11*' }),
-      { names: [], continue: '' },
-      'a star is no wildcard here',
+      { names: some, continue: '' },
+      'a last star is understood',
     );
-    t.equal((await admin.ok<Page>('list', { name: 'page-', n: 7 })).names.length, 7);
   });
 
   t.test('metrics are read by the library and count', async (t) => {

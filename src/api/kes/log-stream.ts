@@ -1,6 +1,6 @@
 /** `/v1/log/audit` and `/v1/log/error`: events as they happen, one JSON line each (broken in the last KES; wire/logs). */
 import type { FastifyReply } from 'fastify';
-import { kesAuditLine } from '../../audit/index.ts';
+import { kesAuditLine, kesErrorLine } from '../../audit/index.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 
@@ -21,6 +21,8 @@ interface Sink {
 
 export interface LogReader {
   readonly tenant: Tenant;
+  /** Its people may read what the log says of the server and of everybody. */
+  readonly isOnlyTenant: boolean;
   readonly server: ServerInfo;
   readonly reply: FastifyReply;
   /** False once the reader's certificate or policy does not allow this any more. */
@@ -28,7 +30,7 @@ export interface LogReader {
   readonly ended: () => void;
 }
 
-export function streamLog(kind: 'audit' | 'error', { tenant, server, reply, mayGoOn, ended }: LogReader): void {
+export function streamLog(kind: 'audit' | 'error', { tenant, isOnlyTenant, server, reply, mayGoOn, ended }: LogReader): void {
   reply.hijack();
   const sink = reply.raw as unknown as Sink;
   sink.writeHead(200, { 'content-type': 'application/x-ndjson' });
@@ -51,7 +53,9 @@ export function streamLog(kind: 'audit' | 'error', { tenant, server, reply, mayG
   const unsubscribe =
     kind === 'audit'
       ? tenant.audit.subscribe((record) => send(kesAuditLine(record)))
-      : server.errorLog.subscribe((line) => send(line));
+      : server.onErrorLine((message, of) => {
+          if (isOnlyTenant || of === tenant.name) send(kesErrorLine(message));
+        });
   const leave = server.openStream({ end, rejudge });
   sink.on('close', () => {
     unsubscribe();

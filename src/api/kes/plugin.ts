@@ -14,6 +14,7 @@ import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
 import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
+import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import {
   answerOfError,
@@ -39,6 +40,8 @@ export interface KesCall {
   /** What follows the route in the path, decoded. */
   readonly name: string;
   readonly tenant: Tenant;
+  /** A server of one tenant has nothing to keep from it. */
+  readonly isOnlyTenant: boolean;
   /** undefined on routes that skip authentication, for callers nobody knows. */
   readonly identity: Identity | undefined;
   readonly body: Body;
@@ -99,10 +102,24 @@ export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done:
 class KesExchange {
   readonly #gate: Gate;
   readonly #server: ServerInfo;
+  readonly #series = new Map<string, Map<KesRoute | undefined, RequestSeries>>();
 
   constructor({ gate, server }: KesPluginOptions) {
     this.#gate = gate;
     this.#server = server;
+  }
+
+  /** Counts a request from here on; its series is looked up once per route and tenant. */
+  #begin(admission: Admission, route: KesRoute | undefined, startMs: number): Trace {
+    const tenant = admission.tenant?.name ?? '';
+    let ofTenant = this.#series.get(tenant);
+    if (ofTenant === undefined) this.#series.set(tenant, (ofTenant = new Map()));
+    let series = ofTenant.get(route);
+    if (series === undefined) {
+      ofTenant.set(route, (series = this.#server.metrics.request('kes', route?.path ?? 'unrouted', tenant)));
+    }
+    series.begin();
+    return { admission, startMs, route, series, call: undefined, rule: undefined, decision: 'none' };
   }
 
   serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
@@ -122,7 +139,7 @@ class KesExchange {
             ? { status: 200 }
             : notFound;
     const admission = this.#gate.admit(raw);
-    this.#finish(reply, raw, answer, { admission, startMs, route: undefined, call: undefined, rule: undefined, decision: 'none' });
+    this.#finish(reply, raw, answer, this.#begin(admission, undefined, startMs));
   }
 
   serve(request: FastifyRequest, reply: FastifyReply): void {
@@ -131,7 +148,7 @@ class KesExchange {
     if (target.kind !== 'route') return;
     const { route } = target;
     const admission = this.#gate.admit(raw);
-    const trace: Trace = { admission, startMs, route, call: undefined, rule: undefined, decision: 'none' };
+    const trace = this.#begin(admission, route, startMs);
     if (!acceptsMethod(route, request.method)) {
       // A route that KES's last version no longer has is unknown to it by any other method.
       this.#finish(reply, raw, route.listed ? methodNotAllowed(request.method, route.method) : notFound, trace);
@@ -172,6 +189,7 @@ class KesExchange {
       route,
       name,
       tenant,
+      isOnlyTenant: this.#gate.runtime.onlyTenant !== undefined,
       identity: admission.identity,
       body: noBody,
       server: this.#server,
@@ -184,9 +202,10 @@ class KesExchange {
         else {
           streamLog(route.name === 'log-audit' ? 'audit' : 'error', {
             tenant,
+            isOnlyTenant: call.isOnlyTenant,
             server: this.#server,
             reply,
-            mayGoOn: () => this.#mayGoOn(raw, trace, target.path, target.name),
+            mayGoOn: () => this.#mayGoOn(raw, trace, name),
             ended: () => this.#end(trace, 200),
           });
         }
@@ -268,10 +287,10 @@ class KesExchange {
   }
 
   /** An answer that goes on is judged anew as requests are: the certificate, the policy, the tenant. */
-  #mayGoOn(raw: KesRaw, { admission, route }: Trace, path: string, name: string): boolean {
-    const now = this.#gate.judge(raw);
-    const trace: Trace = { admission: now, startMs: 0, route, call: undefined, rule: undefined, decision: 'none' };
-    return now.tenant?.name === admission.tenant?.name && this.#authorize(trace, path, name) === undefined;
+  #mayGoOn(raw: KesRaw, begun: Trace, name: string): boolean {
+    const admission = this.#gate.judge(raw);
+    const path = begun.route!.path + name;
+    return admission.tenant?.name === begun.admission.tenant?.name && this.#authorize({ ...begun, admission }, path, name) === undefined;
   }
 
   #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
@@ -340,16 +359,16 @@ class KesExchange {
     try {
       pending = admission.tenant!.audit.append(record);
     } catch (error) {
-      next(this.#unrecorded(error, answer));
+      next(this.#unrecorded(error, answer, admission.tenant!.name));
       return;
     }
     if (pending === undefined) next(undefined);
-    else pending.then(() => next(undefined), (error: unknown) => next(this.#unrecorded(error, answer)));
+    else pending.then(() => next(undefined), (error: unknown) => next(this.#unrecorded(error, answer, admission.tenant!.name)));
   }
 
-  #unrecorded(error: unknown, answer: Answer): Answer {
+  #unrecorded(error: unknown, answer: Answer, tenant: string): Answer {
     if (answer.secret === true) answer.body?.fill(0);
-    this.#server.log.error({ err: error }, 'audit record could not be written; nothing released');
+    this.#server.log.error({ err: error, tenant }, 'audit record could not be written; nothing released');
     return failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE');
   }
 
@@ -374,8 +393,7 @@ class KesExchange {
   #end(trace: Trace, status: number): void {
     trace.quota?.leave();
     this.#gate.leave();
-    const seconds = (performance.now() - trace.startMs) / 1000;
-    this.#server.metrics.requestEnd('kes', trace.route?.path ?? 'unrouted', trace.admission.tenant?.name, status, seconds);
+    trace.series.end(status, (performance.now() - trace.startMs) / 1000);
   }
 }
 
@@ -384,6 +402,7 @@ interface Trace {
   /** `performance.now()` at arrival. */
   readonly startMs: number;
   readonly route: KesRoute | undefined;
+  readonly series: RequestSeries;
   call: KesCall | undefined;
   rule: string | undefined;
   decision: AuditRecord['decision'];

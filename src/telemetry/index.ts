@@ -1,0 +1,17 @@
+/** The door of telemetry/: metrics, logs, health, and the listener that shows them. */
+export { createHealth, type Health, type HealthReport, type PollTiming } from './health.ts';
+export { createLogger, type Log, type Logger, type LogOptions } from './logger.ts';
+export {
+  createMetrics,
+  otherTenants,
+  type AuditSeries,
+  type CacheSeries,
+  type KeystoreOperation,
+  type KeystoreOutcome,
+  type KeystoreSeries,
+  type Metrics,
+  type MetricsOptions,
+  type RequestSeries,
+} from './metrics.ts';
+export { createProbeServer, type ProbeServer } from './probes.ts';
+export { newRequestId } from './request-id.ts';

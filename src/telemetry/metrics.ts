@@ -1,0 +1,350 @@
+/**
+ * What Sello counts (docs/metrics.md names every family). Callers resolve a series once per route, tenant or file and
+ * keep it. No label ever holds a key, an object or an identity; the number of tenants told apart is bounded.
+ */
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import type { Face } from '../access/operations.ts';
+import { hungWriters, type AuditObserver } from '../audit/index.ts';
+import {
+  CounterFamily,
+  type Distribution,
+  GaugeFamily,
+  HistogramFamily,
+  type Count,
+  type Level,
+} from './families.ts';
+import { KesMetrics } from './kes-metrics.ts';
+
+export interface Metrics {
+  /** `route` is the route's pattern, never the path that was asked for. An unknown tenant is the empty string. */
+  request(face: Face, route: string, tenant: string): RequestSeries;
+  keystore(tenant: string, operation: KeystoreOperation): KeystoreSeries;
+  cache(tenant: string): CacheSeries;
+  /** The empty string is the server's own stream. */
+  audit(tenant: string): AuditSeries;
+  tlsHandshakeFailed(reason: string): void;
+  /** `certificate` names it for people, such as `listener 0.0.0.0:7373`. */
+  certificateNotAfter(certificate: string, notAfterMs: number): void;
+  reloaded(outcome: 'ok' | 'refused', nowMs: number): void;
+  /** `tenant`: whose request it was about, if one's. */
+  errorLogged(tenant?: string): void;
+  /** Everything, for /metrics. */
+  text(): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** KES's families alone, for /v1/metrics: of one tenant, or of the whole server. */
+  kesText(tenant: string | undefined): { readonly contentType: string; readonly body: string };
+  /** Names of all families of /metrics. */
+  readonly families: readonly string[];
+}
+
+export interface RequestSeries {
+  begin(): void;
+  end(status: number, seconds: number): void;
+}
+
+export type KeystoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health';
+export type KeystoreOutcome = 'ok' | 'not_found' | 'exists' | 'unreachable' | 'unreadable' | 'failed';
+
+export interface KeystoreSeries {
+  observe(outcome: KeystoreOutcome, seconds: number): void;
+}
+
+export interface CacheSeries {
+  hit(): void;
+  miss(): void;
+  /** A name known to be absent. */
+  negativeHit(): void;
+  /** A key past its life, served because the store is down. */
+  staleHit(): void;
+  evicted(): void;
+  /** How many keys are held; read at each scrape. */
+  entries(read: () => number): void;
+}
+
+export interface AuditSeries extends AuditObserver {
+  /** Read at each scrape. */
+  watch(stream: { readonly queued: number; readonly trouble: string | undefined }): void;
+}
+
+export interface MetricsOptions {
+  readonly version: string;
+  /** Tenants told apart; further ones share {@link otherTenants}. */
+  readonly maxTenants?: number;
+  /** `process_*` and `nodejs_*`. Off in tests that make many. */
+  readonly processMetrics?: boolean;
+}
+
+/** No tenant can have this name. */
+export const otherTenants = '~other';
+
+/** 100 tenants × some 25 routes × 5 statuses render in under 50 ms. */
+const defaultMaxTenants = 100;
+
+/** Reasons come from a TLS library's error codes: many, but not from a peer's free text. */
+const maxReasons = 64;
+
+export function createMetrics(options: MetricsOptions): Metrics {
+  return new PrometheusMetrics(options);
+}
+
+class PrometheusMetrics implements Metrics {
+  readonly #registry = new Registry();
+  /** One tenant's people read nothing of another's traffic: each has its own. */
+  readonly #kes = new Map<string, KesMetrics>();
+  readonly #maxTenants: number;
+  readonly #tenants = new Set<string>();
+  readonly #requestSeries = new Map<string, RequestSeries>();
+  readonly #requests: CounterFamily;
+  readonly #durations: HistogramFamily;
+  readonly #inFlight: GaugeFamily;
+  readonly #keystore: HistogramFamily;
+  readonly #cache: Readonly<Record<'hits' | 'misses' | 'negative' | 'stale' | 'evictions', CounterFamily>>;
+  readonly #cacheEntries: GaugeFamily;
+  readonly #auditRecords: CounterFamily;
+  readonly #auditBytes: CounterFamily;
+  readonly #auditRefused: CounterFamily;
+  readonly #auditQueued: GaugeFamily;
+  readonly #auditUp: GaugeFamily;
+  readonly #auditSeconds: HistogramFamily;
+  readonly #handshakes: CounterFamily;
+  readonly #notAfter: GaugeFamily;
+  readonly #reloads: CounterFamily;
+  readonly #reloadedAt: GaugeFamily;
+  readonly #errorsLogged: Count;
+
+  constructor(options: MetricsOptions) {
+    this.#maxTenants = options.maxTenants ?? defaultMaxTenants;
+    const counter = (name: string, help: string, ...labels: string[]): CounterFamily =>
+      new CounterFamily(this.#registry, name, help, labels);
+    const gauge = (name: string, help: string, ...labels: string[]): GaugeFamily =>
+      new GaugeFamily(this.#registry, name, help, labels);
+    const histogram = (name: string, help: string, ...labels: string[]): HistogramFamily =>
+      new HistogramFamily(this.#registry, name, help, labels);
+
+    gauge('sello_build_info', 'Always 1; the labels say what runs.', 'version', 'node').with(
+      options.version,
+      process.versions.node,
+    ).value = 1;
+    this.#requests = counter(
+      'sello_http_requests_total',
+      'Requests answered.',
+      ...['face', 'route', 'tenant', 'status'],
+    );
+    this.#durations = histogram(
+      'sello_http_request_duration_seconds',
+      'From the end of the request headers to the end of the answer.',
+      ...['face', 'route'],
+    );
+    this.#inFlight = gauge('sello_http_requests_in_flight', 'Requests being answered.', 'face');
+    this.#keystore = histogram(
+      'sello_keystore_operation_duration_seconds',
+      'Calls to the keystore.',
+      ...['tenant', 'operation', 'outcome'],
+    );
+    this.#cache = {
+      hits: counter('sello_cache_hits_total', 'Keys found in the cache.', 'tenant'),
+      misses: counter('sello_cache_misses_total', 'Keys asked of the keystore.', 'tenant'),
+      negative: counter('sello_cache_negative_hits_total', 'Names known to be absent.', 'tenant'),
+      stale: counter(
+        'sello_cache_stale_hits_total',
+        'Keys served past their life, the store being down.',
+        'tenant',
+      ),
+      evictions: counter('sello_cache_evictions_total', 'Keys that left the cache.', 'tenant'),
+    };
+    this.#cacheEntries = gauge('sello_cache_entries', 'Keys in the cache.', 'tenant');
+    this.#auditRecords = counter('sello_audit_records_total', 'Audit records made durable.', 'tenant');
+    this.#auditBytes = counter('sello_audit_bytes_total', 'Their size.', 'tenant');
+    this.#auditRefused = counter(
+      'sello_audit_refused_total',
+      'Audit records that could not be written.',
+      'tenant',
+    );
+    this.#auditQueued = gauge(
+      'sello_audit_queued_records',
+      'Audit records that wait for the disk.',
+      'tenant',
+    );
+    this.#auditUp = gauge('sello_audit_up', '1 while the stream takes records.', 'tenant');
+    this.#auditSeconds = histogram(
+      'sello_audit_write_duration_seconds',
+      'Until an audit record is durable.',
+      'tenant',
+    );
+    gauge('sello_audit_hung_threads', 'Audit writer threads in a call that does not return.').with().read =
+      hungWriters;
+    this.#handshakes = counter('sello_tls_handshake_failures_total', 'TLS handshakes that failed.', 'reason');
+    this.#notAfter = gauge(
+      'sello_certificate_not_after_timestamp_seconds',
+      'When the certificate ends.',
+      'certificate',
+    );
+    this.#reloads = counter('sello_reloads_total', 'Reloads of configuration and certificates.', 'outcome');
+    this.#reloadedAt = gauge(
+      'sello_reload_success_timestamp_seconds',
+      'The last reload that was taken over.',
+    );
+    this.#errorsLogged = counter('sello_log_errors_total', 'Log lines of level error.').with();
+    if (options.processMetrics ?? true) collectDefaultMetrics({ register: this.#registry });
+  }
+
+  get families(): readonly string[] {
+    return this.#registry.getMetricsAsArray().map((family) => family.name);
+  }
+
+  request(face: Face, route: string, tenant: string): RequestSeries {
+    const label = this.#tenantLabel(tenant);
+    const key = `${face}\0${route}\0${label}`;
+    let series = this.#requestSeries.get(key);
+    if (series === undefined) {
+      const kes = face === 'kes' ? this.#kesOf(label) : undefined;
+      series = new CountedRequest(
+        (status) => this.#requests.with(face, route, label, String(status)),
+        this.#durations.with(face, route),
+        this.#inFlight.with(face),
+        kes,
+      );
+      this.#requestSeries.set(key, series);
+    }
+    return series;
+  }
+
+  keystore(tenant: string, operation: KeystoreOperation): KeystoreSeries {
+    const label = this.#tenantLabel(tenant);
+    const known = new Map<KeystoreOutcome, Distribution>();
+    return {
+      observe: (outcome, seconds) => {
+        let distribution = known.get(outcome);
+        if (distribution === undefined) {
+          distribution = this.#keystore.with(label, operation, outcome);
+          known.set(outcome, distribution);
+        }
+        distribution.observe(seconds);
+      },
+    };
+  }
+
+  cache(tenant: string): CacheSeries {
+    const label = this.#tenantLabel(tenant);
+    const { hits, misses, negative, stale, evictions } = this.#cache;
+    const [hit, miss, absent, old, gone] = [hits, misses, negative, stale, evictions].map((f) =>
+      f.with(label),
+    );
+    return {
+      hit: () => hit!.inc(),
+      miss: () => miss!.inc(),
+      negativeHit: () => absent!.inc(),
+      staleHit: () => old!.inc(),
+      evicted: () => gone!.inc(),
+      entries: (read) => addReader(this.#cacheEntries.with(label), read),
+    };
+  }
+
+  audit(tenant: string): AuditSeries {
+    const label = this.#tenantLabel(tenant);
+    const records = this.#auditRecords.with(label);
+    const size = this.#auditBytes.with(label);
+    const refused = this.#auditRefused.with(label);
+    const duration = this.#auditSeconds.with(label);
+    const kes = this.#kesOf(label);
+    return {
+      written: (count, bytes, seconds) => {
+        records.inc(count);
+        size.inc(bytes);
+        duration.observe(seconds, count);
+        kes.auditEvents += count;
+      },
+      refused: (count) => refused.inc(count),
+      watch: (stream) => {
+        addReader(this.#auditQueued.with(label), () => stream.queued);
+        this.#auditUp.with(label).read = () => (stream.trouble === undefined ? 1 : 0);
+      },
+    };
+  }
+
+  tlsHandshakeFailed(reason: string): void {
+    const { series } = this.#handshakes;
+    this.#handshakes.with(series.has(reason) || series.size < maxReasons ? reason : 'other').inc();
+  }
+
+  certificateNotAfter(certificate: string, notAfterMs: number): void {
+    this.#notAfter.with(certificate).value = notAfterMs / 1000;
+  }
+
+  reloaded(outcome: 'ok' | 'refused', nowMs: number): void {
+    this.#reloads.with(outcome).inc();
+    if (outcome === 'ok') this.#reloadedAt.with().value = nowMs / 1000;
+  }
+
+  errorLogged(tenant = ''): void {
+    this.#errorsLogged.inc();
+    this.#kesOf(this.#tenantLabel(tenant)).errorEvents++;
+  }
+
+  async text(): Promise<{ contentType: string; body: string }> {
+    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  }
+
+  kesText(tenant: string | undefined): { contentType: string; body: string } {
+    if (tenant !== undefined) return this.#kesOf(this.#tenantLabel(tenant)).text();
+    const whole = new KesMetrics();
+    for (const part of this.#kes.values()) whole.add(part);
+    return whole.text();
+  }
+
+  #kesOf(label: string): KesMetrics {
+    let kes = this.#kes.get(label);
+    if (kes === undefined) this.#kes.set(label, (kes = new KesMetrics()));
+    return kes;
+  }
+
+  #tenantLabel(tenant: string): string {
+    if (tenant === '' || this.#tenants.has(tenant)) return tenant;
+    if (this.#tenants.size >= this.#maxTenants) return otherTenants;
+    this.#tenants.add(tenant);
+    return tenant;
+  }
+}
+
+/** Tenants that share a label add up. */
+function addReader(level: Level, read: () => number): void {
+  const before = level.read;
+  level.read = before === undefined ? read : () => before() + read();
+}
+
+class CountedRequest implements RequestSeries {
+  readonly #resolve: (status: number) => Count;
+  readonly #duration: Distribution;
+  readonly #inFlight: Level;
+  readonly #kes: KesMetrics | undefined;
+  /** By status: an index is faster than a map. */
+  readonly #byStatus: (Count | undefined)[] = new Array<Count | undefined>(600);
+
+  constructor(
+    resolve: (status: number) => Count,
+    duration: Distribution,
+    inFlight: Level,
+    kes: KesMetrics | undefined,
+  ) {
+    this.#resolve = resolve;
+    this.#duration = duration;
+    this.#inFlight = inFlight;
+    this.#kes = kes;
+  }
+
+  begin(): void {
+    this.#inFlight.value++;
+    if (this.#kes !== undefined) this.#kes.active++;
+  }
+
+  end(status: number, seconds: number): void {
+    this.#inFlight.value--;
+    let count = this.#byStatus[status];
+    if (count === undefined) {
+      count = this.#resolve(status);
+      this.#byStatus[status] = count;
+    }
+    count.value++;
+    this.#duration.observe(seconds);
+    if (this.#kes !== undefined) this.#kes.answered(status, seconds);
+  }
+}
