@@ -16,6 +16,7 @@ import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
+import { quotaHoldMs } from '../../tenants/quota.ts';
 import {
   answerOfError,
   failure,
@@ -167,6 +168,7 @@ class KesExchange {
       return;
     }
     if (refusal !== undefined) {
+      if (this.#countsDenial(trace) && !this.#takeQuota(reply, raw, trace, admission.tenant!)) return;
       const { length, chunked } = raw.sello!.declared;
       const oversize = route.maxBody > 0 && (chunked || Number(length ?? 0) > route.maxBody);
       this.#finish(reply, raw, oversize ? { ...refusal, close: true } : refusal, trace);
@@ -180,11 +182,7 @@ class KesExchange {
     const { admission } = trace;
     const route = trace.route!;
     const tenant = admission.tenant!;
-    if (!tenant.quota.enter(performance.now())) {
-      this.#finish(reply, raw, failureOf('SELLO_RATE_LIMITED', tenant), trace);
-      return;
-    }
-    trace.quota = tenant.quota;
+    if (!this.#takeQuota(reply, raw, trace, tenant)) return;
     const call: KesCall = {
       route,
       name,
@@ -291,6 +289,28 @@ class KesExchange {
     const admission = this.#gate.judge(raw);
     const path = begun.route!.path + name;
     return admission.tenant?.name === begun.admission.tenant?.name && this.#authorize({ ...begun, admission }, path, name) === undefined;
+  }
+
+  /** False when the tenant has used up its share and the request was answered so. */
+  #takeQuota(reply: FastifyReply, raw: KesRaw, trace: Trace, { quota, config }: Tenant): boolean {
+    if (quota.enter(performance.now())) {
+      trace.quota = quota;
+      return true;
+    }
+    const answer = answerOfError(new SelloError('SELLO_RATE_LIMITED'), '', config.kes.errorTexts);
+    if (quota.hold()) {
+      setTimeout(() => {
+        quota.releaseHeld();
+        this.#finish(reply, raw, answer, trace);
+      }, quotaHoldMs);
+    } else this.#finish(reply, raw, answer, trace);
+    return false;
+  }
+
+  /** What a tenant's own people are denied costs work too; a stranger cannot use up a tenant's share. */
+  #countsDenial({ admission: { tenant, identity, refusal } }: Trace): boolean {
+    if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
+    return tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined;
   }
 
   #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
@@ -427,10 +447,6 @@ const verbs: Partial<Record<string, string>> = {
 
 function refusalOf(admission: Admission): SelloError {
   return new SelloError(admission.refusal?.code ?? 'SELLO_NOT_AUTHORIZED');
-}
-
-function failureOf(code: 'SELLO_RATE_LIMITED', tenant: Tenant): Answer {
-  return answerOfError(new SelloError(code), '', tenant.config.kes.errorTexts);
 }
 
 /** KES checks a key's name before it reads the body. */
