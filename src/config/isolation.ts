@@ -2,7 +2,8 @@
  * A tenant is a hard boundary: what two tenants share is refused before anything starts. This file compares what
  * the configuration says; authorities.ts compares what is in CA files.
  */
-import { dirname, sep } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join, sep } from 'node:path';
 import type { Config, TenantConfig } from './model.ts';
 
 export interface IsolationProblem {
@@ -84,7 +85,7 @@ function sharedStores(tenants: readonly TenantConfig[]): IsolationProblem[] {
   return pairs(tenants).flatMap(([a, b, , j]) => {
     const one = storePath(a);
     const other = storePath(b);
-    if (one === undefined || other === undefined || !isInside(one, other)) return [];
+    if (one === undefined || other === undefined || !isInside(place(one), place(other))) return [];
     const message = `tenants '${a.name}' and '${b.name}' share a keystore: '${one}' and '${other}'`;
     return [{ message, path: ['tenants', j, 'keystore'] }];
   });
@@ -94,20 +95,27 @@ function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] 
   const problems: IsolationProblem[] = [];
   const written = tenants.map((tenant, i) => ({ ...tenant.audit, tenant: `tenant '${tenant.name}'`, i }));
   for (const [a, b] of pairs(written)) {
-    if (a.mode === 'off' || b.mode === 'off' || a.path !== b.path) continue;
+    if (a.mode === 'off' || b.mode === 'off' || place(a.path) !== place(b.path)) continue;
     const message = `${a.tenant} and ${b.tenant} write the same audit file '${b.path}'`;
     problems.push({ message, path: ['tenants', b.i, 'audit'] });
   }
   for (const { mode, path, tenant, i } of written) {
     // Standard output is no file: the server and one tenant may both write there.
-    if (mode === 'off' || serverAudit.mode === 'off' || path === '-' || path !== serverAudit.path) continue;
+    if (mode === 'off' || serverAudit.mode === 'off' || path === '-') continue;
+    if (place(path) !== place(serverAudit.path)) continue;
     const message = `${tenant} and the server write the same audit file '${path}'`;
     problems.push({ message, path: ['tenants', i, 'audit'] });
   }
   for (const tenant of tenants) {
     const store = storePath(tenant);
     for (const { mode, path, tenant: writer, i } of written) {
-      if (store === undefined || mode === 'off' || path === '-' || !isBelow(dirname(path), store)) continue;
+      if (
+        store === undefined ||
+        mode === 'off' ||
+        path === '-' ||
+        !isBelow(dirname(place(path)), place(store))
+      )
+        continue;
       const message = `${writer} writes its audit file into the keystore '${store}'`;
       problems.push({ message, path: ['tenants', i, 'audit'] });
     }
@@ -137,6 +145,17 @@ function hostsOverlap(a: string, b: string): boolean {
     b === '::' ||
     ((wildcards.has(a) || wildcards.has(b)) && a.includes(':') === b.includes(':'))
   );
+}
+
+/** Where a path leads, links followed as far as there is something: two spellings of one place are one place. */
+function place(path: string): string {
+  if (path === '-') return path;
+  try {
+    return realpathSync(path);
+  } catch {
+    const above = dirname(path);
+    return above === path ? path : join(place(above), basename(path));
+  }
 }
 
 function storePath({ keystore }: TenantConfig): string | undefined {

@@ -79,6 +79,11 @@ export class Gate {
   /** Judges a request. Each call needs one {@link leave} when the request has been answered. */
   admit(raw: RawRequest): Admission {
     this.#inFlight++;
+    return this.judge(raw);
+  }
+
+  /** What {@link admit} would say now, for an answer that goes on for long. */
+  judge(raw: RawRequest): Admission {
     const facts = factsOf(raw);
     const misdirected = facts.serverNames.length > 0 && !servesName(facts, raw);
     if (misdirected) return refuse(facts, 'SELLO_MISDIRECTED', 'server name does not match');
@@ -119,10 +124,16 @@ function refuse(facts: ConnectionFacts, code: ErrorCode, reason: string): Admiss
   };
 }
 
+function isServed(authority: string | string[] | undefined, serverNames: readonly string[]): boolean {
+  const host = String(authority ?? '')
+    .replace(/:\d+$/, '')
+    .toLowerCase();
+  return host === '' || serverNames.includes(host);
+}
+
 /** A missing SNI is always accepted; what is there must be one of the listener's names, and so must :authority or Host. */
 function servesName({ serverName, serverNames }: ConnectionFacts, raw: RawRequest): boolean {
   if (serverName !== undefined && !serverNames.includes(serverName)) return false;
-  const authority = String(raw.headers[':authority'] ?? raw.headers.host ?? '');
-  const host = authority.replace(/:\d+$/, '').toLowerCase();
-  return host === '' || serverNames.includes(host);
+  // HTTP/2 can carry both, and they can differ (RFC 9113 §8.3.1): each has to be right.
+  return isServed(raw.headers[':authority'], serverNames) && isServed(raw.headers.host, serverNames);
 }

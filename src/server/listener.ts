@@ -5,7 +5,7 @@
 import { fastify, type FastifyInstance, type FastifyServerFactory } from 'fastify';
 import { constants as cryptoConstants, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import http2, {
   type Http2SecureServer,
   type Http2ServerRequest,
@@ -84,6 +84,8 @@ export class KeyListener {
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
   #draining = false;
+  /** Every route as Fastify knows it, so that tests can hold their list of routes against it. */
+  readonly routes = new Set<string>();
 
   constructor(config: ListenerConfig, dependencies: ListenerDependencies) {
     this.#config = config;
@@ -101,6 +103,7 @@ export class KeyListener {
       clientErrorHandler: (error: NodeJS.ErrnoException, socket) =>
         this.#malformed(error, socket as TLSSocket),
     }) as unknown as FastifyInstance;
+    this.#app.addHook('onRoute', ({ url }) => void this.routes.add(url));
     this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
   }
 
@@ -178,8 +181,16 @@ export class KeyListener {
     server.on('timeout', (socket: TLSSocket) => socket.destroy());
     server.on('connect', (_request: unknown, socket: unknown) => answerConnect(socket));
     server.on('request', (request, response) => {
-      if (request.httpVersionMajor === 1) {
-        this.#answering.set(request.socket as TLSSocket, response as unknown as ServerResponse);
+      if (!(request instanceof Http2Request)) {
+        const socket = request.socket as TLSSocket;
+        // What was pipelined behind a request that ended the connection is not served.
+        if (socket.writableEnded) return;
+        const refusal = refuseHttp1(request);
+        if (refusal !== undefined) {
+          answerRefused(refusal, socket);
+          return;
+        }
+        this.#answering.set(socket, response as unknown as ServerResponse);
         if (this.#draining) response.setHeader('connection', 'close');
       }
       handler(request, response);
@@ -190,7 +201,9 @@ export class KeyListener {
   #malformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
     // What follows a request may be malformed while that request is still being answered: its answer goes first.
     const answering = this.#answering.get(socket);
-    if (answering === undefined || answering.writableFinished) answerMalformed(error, socket);
+    // A body that breaks off in mid-message has no end to wait for: without this its request would stay open for ever.
+    const isBody = answering !== undefined && !answering.req.complete && !answering.headersSent;
+    if (answering === undefined || answering.writableFinished || isBody) answerMalformed(error, socket);
     else answering.once('finish', () => socket.destroy());
   }
 
@@ -318,6 +331,24 @@ function wait(ms: number): Promise<void> {
   });
 }
 
+/** What Node's parser lets through and RFC 9112 does not: other versions (§2.3), more than one Host (§3.2). */
+function refuseHttp1(request: Pick<IncomingMessage, 'httpVersion' | 'rawHeaders'>): string | undefined {
+  if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return '505 HTTP Version Not Supported';
+  let hosts = 0;
+  const { rawHeaders } = request;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!;
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++;
+  }
+  return hosts > 1 ? '400 Bad Request' : undefined;
+}
+
+function answerRefused(status: string, socket: TLSSocket): void {
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
+  );
+}
+
 function answerMalformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
   if (!socket.writable) {
     socket.destroy();
@@ -329,9 +360,7 @@ function answerMalformed(error: NodeJS.ErrnoException, socket: TLSSocket): void 
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? '408 Request Timeout'
         : '400 Bad Request';
-  socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
-  );
+  answerRefused(status, socket);
 }
 
 /** KES answers CONNECT like any unknown path. */

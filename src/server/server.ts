@@ -12,7 +12,7 @@ import {
   type Log,
 } from '../telemetry/index.ts';
 import { Gate } from './gate.ts';
-import type { ServerInfo } from './info.ts';
+import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener } from './listener.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
 
@@ -35,7 +35,7 @@ export class Server {
   readonly #listeners: KeyListener[];
   readonly #probes: { close(): Promise<void>; port: number } | undefined;
   readonly #options: StartOptions;
-  readonly #streams: Set<{ end(): void }>;
+  readonly #streams: Set<OpenStream>;
   readonly info: ServerInfo;
   readonly health: Health;
   /** Ports in use, one per listener, in the configuration's order. */
@@ -49,7 +49,7 @@ export class Server {
     listeners: KeyListener[];
     probes: { close(): Promise<void>; port: number } | undefined;
     options: StartOptions;
-    streams: Set<{ end(): void }>;
+    streams: Set<OpenStream>;
     info: ServerInfo;
     health: Health;
     ports: readonly number[];
@@ -74,6 +74,11 @@ export class Server {
 
   get runtime(): Runtime {
     return this.#gate.runtime;
+  }
+
+  /** Every path that a listener routes. */
+  get routes(): string[] {
+    return [...new Set(this.#listeners.flatMap((listener) => [...listener.routes]))];
   }
 
   get probePort(): number | undefined {
@@ -111,6 +116,7 @@ export class Server {
     this.#gate.runtime = next;
     this.#withdrawHealth();
     this.#withdrawHealth = watchHealth(this.health, next);
+    for (const stream of this.#streams) stream.rejudge();
     await running.retire(next);
   }
 
@@ -170,8 +176,8 @@ function watchHealth(health: Health, runtime: Runtime): () => void {
 export async function startServer(config: Config, options: StartOptions = {}): Promise<Server> {
   const log = createLogger(config.log, { destination: options.logTo ?? 2 });
   const metrics = createMetrics({ version: manifest.version });
-  log.onError(() => metrics.errorLogged());
-  const streams = new Set<{ end(): void }>();
+  log.onError((_message, tenant) => metrics.errorLogged(tenant));
+  const streams = new Set<OpenStream>();
   const info: ServerInfo = {
     version: manifest.version,
     commit: process.env['SELLO_COMMIT'] ?? 'unknown',

@@ -144,6 +144,12 @@ export class Distribution {
     counts[bucket]! += times;
     this.sum += value * times;
   }
+
+  /** Of the same bounds. */
+  add(other: Distribution): void {
+    for (const [bucket, count] of other.counts.entries()) this.counts[bucket]! += count;
+    this.sum += other.sum;
+  }
 }
 
 export class HistogramFamily extends Family<Distribution> {

@@ -27,6 +27,14 @@ export class KesMetrics {
     this.#responseTime.observe(seconds);
   }
 
+  add(other: KesMetrics): void {
+    this.active += other.active;
+    this.auditEvents += other.auditEvents;
+    this.errorEvents += other.errorEvents;
+    for (const [status, count] of other.#answers.entries()) this.#answers[status]! += count;
+    this.#responseTime.add(other.#responseTime);
+  }
+
   text(): { contentType: string; body: string } {
     const status = processStatus();
     const families = [

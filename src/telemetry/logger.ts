@@ -16,10 +16,13 @@ import { prettyLine } from './pretty.ts';
 
 export type { Logger } from 'pino';
 
+/** `tenant`: the line's field of that name, when it is about one tenant alone. */
+export type ErrorListener = (message: string, tenant: string | undefined) => void;
+
 export interface Log {
   readonly logger: Logger;
   /** Hears the text of every line of level error and above (KES's error log stream). Returns the unsubscribe. */
-  onError(listener: (message: string) => void): () => void;
+  onError(listener: ErrorListener): () => void;
   /** Lines that found no room because nobody reads the output. */
   readonly dropped: number;
   /** Writes what is buffered, blocking. */
@@ -103,7 +106,7 @@ class Output {
   readonly #sink: Sink;
   readonly #pretty: boolean;
   readonly #colours: boolean;
-  readonly #listeners = new Set<(message: string) => void>();
+  readonly #listeners = new Set<ErrorListener>();
   dropped = 0;
 
   /** Asks pino to leave the last call's level, object and text here before each write. */
@@ -129,7 +132,7 @@ class Output {
     if (this.lastLevel >= errorLevel && this.#listeners.size > 0) this.#tell(clean);
   }
 
-  onError(listener: (message: string) => void): () => void {
+  onError(listener: ErrorListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -144,9 +147,11 @@ class Output {
 
   #tell(line: string): void {
     const message = prettyLine(line, false).trimEnd();
+    const of = (this.lastObj as { tenant?: unknown } | undefined)?.tenant;
+    const tenant = typeof of === 'string' ? of : undefined;
     for (const listener of this.#listeners) {
       try {
-        listener(message);
+        listener(message, tenant);
       } catch {
         // A listener's failure is its own.
       }

@@ -27,11 +27,12 @@ export interface Metrics {
   /** `certificate` names it for people, such as `listener 0.0.0.0:7373`. */
   certificateNotAfter(certificate: string, notAfterMs: number): void;
   reloaded(outcome: 'ok' | 'refused', nowMs: number): void;
-  errorLogged(): void;
+  /** `tenant`: whose request it was about, if one's. */
+  errorLogged(tenant?: string): void;
   /** Everything, for /metrics. */
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
-  /** KES's families alone, for /v1/metrics. */
-  kesText(): { readonly contentType: string; readonly body: string };
+  /** KES's families alone, for /v1/metrics: of one tenant, or of the whole server. */
+  kesText(tenant: string | undefined): { readonly contentType: string; readonly body: string };
   /** Names of all families of /metrics. */
   readonly families: readonly string[];
 }
@@ -88,7 +89,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
 
 class PrometheusMetrics implements Metrics {
   readonly #registry = new Registry();
-  readonly #kes = new KesMetrics();
+  /** One tenant's people read nothing of another's traffic: each has its own. */
+  readonly #kes = new Map<string, KesMetrics>();
   readonly #maxTenants: number;
   readonly #tenants = new Set<string>();
   readonly #requestSeries = new Map<string, RequestSeries>();
@@ -195,7 +197,7 @@ class PrometheusMetrics implements Metrics {
     const key = `${face}\0${route}\0${label}`;
     let series = this.#requestSeries.get(key);
     if (series === undefined) {
-      const kes = face === 'kes' ? this.#kes : undefined;
+      const kes = face === 'kes' ? this.#kesOf(label) : undefined;
       series = new CountedRequest(
         (status) => this.#requests.with(face, route, label, String(status)),
         this.#durations.with(face, route),
@@ -239,12 +241,13 @@ class PrometheusMetrics implements Metrics {
     const size = this.#auditBytes.with(label);
     const refused = this.#auditRefused.with(label);
     const duration = this.#auditSeconds.with(label);
+    const kes = this.#kesOf(label);
     return {
       written: (count, bytes, seconds) => {
         records.inc(count);
         size.inc(bytes);
         duration.observe(seconds, count);
-        this.#kes.auditEvents += count;
+        kes.auditEvents += count;
       },
       refused: (count) => refused.inc(count),
       watch: (stream) => {
@@ -268,17 +271,26 @@ class PrometheusMetrics implements Metrics {
     if (outcome === 'ok') this.#reloadedAt.with().value = nowMs / 1000;
   }
 
-  errorLogged(): void {
+  errorLogged(tenant = ''): void {
     this.#errorsLogged.inc();
-    this.#kes.errorEvents++;
+    this.#kesOf(this.#tenantLabel(tenant)).errorEvents++;
   }
 
   async text(): Promise<{ contentType: string; body: string }> {
     return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
   }
 
-  kesText(): { contentType: string; body: string } {
-    return this.#kes.text();
+  kesText(tenant: string | undefined): { contentType: string; body: string } {
+    if (tenant !== undefined) return this.#kesOf(this.#tenantLabel(tenant)).text();
+    const whole = new KesMetrics();
+    for (const part of this.#kes.values()) whole.add(part);
+    return whole.text();
+  }
+
+  #kesOf(label: string): KesMetrics {
+    let kes = this.#kes.get(label);
+    if (kes === undefined) this.#kes.set(label, (kes = new KesMetrics()));
+    return kes;
   }
 
   #tenantLabel(tenant: string): string {

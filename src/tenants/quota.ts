@@ -4,11 +4,19 @@
  */
 import type { QuotaConfig } from '../config/model.ts';
 
+/**
+ * A caller over its quota who asks again as soon as it is refused would keep the process busy with refusals, at the cost of
+ * the other tenants. So refusals wait this long, as many at a time as the second figure.
+ */
+export const quotaHoldMs = 50;
+const maxHeld = 256;
+
 export class Quota {
   readonly #config: QuotaConfig;
   #tokens: number;
   #filledAtMs: number;
   #inFlight = 0;
+  #held = 0;
 
   constructor(config: QuotaConfig, nowMs: number) {
     this.#config = config;
@@ -33,6 +41,17 @@ export class Quota {
 
   leave(): void {
     this.#inFlight--;
+  }
+
+  /** Makes a refusal wait; false when enough of them do. Each true needs one {@link releaseHeld}. */
+  hold(): boolean {
+    if (this.#held >= maxHeld) return false;
+    this.#held++;
+    return true;
+  }
+
+  releaseHeld(): void {
+    this.#held--;
   }
 
   get inFlight(): number {

@@ -7,7 +7,11 @@ import type { Tenant } from '../../tenants/tenant.ts';
 /** A reader this far behind loses events rather than the server its memory. */
 const maxBacklogBytes = 1 << 20;
 
+/** A reader that may not read on gets nothing more after this time, also when nothing was reloaded: certificates expire. */
+const rejudgeMs = 1000;
+
 interface Sink {
+  end(): void;
   readonly writableLength?: number;
   writeHead(status: number, headers: Record<string, string>): unknown;
   flushHeaders(): void;
@@ -15,25 +19,47 @@ interface Sink {
   on(event: 'close', listener: () => void): unknown;
 }
 
+export interface LogReader {
+  readonly tenant: Tenant;
+  /** Its people may read what the log says of the server and of everybody. */
+  readonly isOnlyTenant: boolean;
+  readonly server: ServerInfo;
+  readonly reply: FastifyReply;
+  /** False once the reader's certificate or policy does not allow this any more. */
+  readonly mayGoOn: () => boolean;
+  readonly ended: () => void;
+}
+
 export function streamLog(
   kind: 'audit' | 'error',
-  tenant: Tenant,
-  server: ServerInfo,
-  reply: FastifyReply,
-  ended: () => void,
+  { tenant, isOnlyTenant, server, reply, mayGoOn, ended }: LogReader,
 ): void {
   reply.hijack();
   const sink = reply.raw as unknown as Sink;
   sink.writeHead(200, { 'content-type': 'application/x-ndjson' });
   sink.flushHeaders();
+  let isOver = false;
+  const end = (): void => {
+    isOver = true;
+    sink.end();
+  };
+  let judgedAtMs = performance.now();
+  const rejudge = (): void => {
+    judgedAtMs = performance.now();
+    if (!mayGoOn()) end();
+  };
   const send = (line: string): void => {
-    if ((sink.writableLength ?? 0) < maxBacklogBytes) sink.write(line);
+    if (isOver) return;
+    if (performance.now() - judgedAtMs >= rejudgeMs) rejudge();
+    if (!isOver && (sink.writableLength ?? 0) < maxBacklogBytes) sink.write(line);
   };
   const unsubscribe =
     kind === 'audit'
       ? tenant.audit.subscribe((record) => send(kesAuditLine(record)))
-      : server.onErrorLine((message) => send(kesErrorLine(message)));
-  const leave = server.openStream(sink as unknown as { end(): void });
+      : server.onErrorLine((message, of) => {
+          if (isOnlyTenant || of === tenant.name) send(kesErrorLine(message));
+        });
+  const leave = server.openStream({ end, rejudge });
   sink.on('close', () => {
     unsubscribe();
     leave();

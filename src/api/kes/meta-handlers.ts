@@ -35,8 +35,8 @@ const status: Handler = async ({ tenant, server }) => {
   );
 };
 
-const metrics: Handler = ({ server }) => {
-  const { body, contentType } = server.metrics.kesText();
+const metrics: Handler = ({ tenant, server, isOnlyTenant }) => {
+  const { body, contentType } = server.metrics.kesText(isOnlyTenant ? undefined : tenant.name);
   return { status: 200, body: Buffer.from(body), type: contentType };
 };
 

@@ -16,6 +16,7 @@ import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
+import { quotaHoldMs } from '../../tenants/quota.ts';
 import {
   answerOfError,
   failure,
@@ -40,6 +41,8 @@ export interface KesCall {
   /** What follows the route in the path, decoded. */
   readonly name: string;
   readonly tenant: Tenant;
+  /** A server of one tenant has nothing to keep from it. */
+  readonly isOnlyTenant: boolean;
   /** undefined on routes that skip authentication, for callers nobody knows. */
   readonly identity: Identity | undefined;
   readonly body: Body;
@@ -167,7 +170,9 @@ class KesExchange {
       );
       return;
     }
-    const refusal = this.#authorize(trace, target.path, target.name);
+    const refusal = this.#gate.overloaded
+      ? failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED')
+      : this.#authorize(trace, target.path, target.name);
     if (
       refusal !== undefined &&
       trace.asksContext &&
@@ -189,6 +194,7 @@ class KesExchange {
       return;
     }
     if (refusal !== undefined) {
+      if (this.#countsDenial(trace) && !this.#takeQuota(reply, raw, trace, admission.tenant!)) return;
       const { length, chunked } = raw.sello!.declared;
       const oversize = route.maxBody > 0 && (chunked || Number(length ?? 0) > route.maxBody);
       this.#finish(reply, raw, oversize ? { ...refusal, close: true } : refusal, trace);
@@ -202,15 +208,12 @@ class KesExchange {
     const { admission } = trace;
     const route = trace.route!;
     const tenant = admission.tenant!;
-    if (!tenant.quota.enter(performance.now())) {
-      this.#finish(reply, raw, failureOf('SELLO_RATE_LIMITED', tenant), trace);
-      return;
-    }
-    trace.quota = tenant.quota;
+    if (!this.#takeQuota(reply, raw, trace, tenant)) return;
     const call: KesCall = {
       route,
       name,
       tenant,
+      isOnlyTenant: this.#gate.runtime.onlyTenant !== undefined,
       identity: admission.identity,
       body: noBody,
       server: this.#server,
@@ -220,10 +223,16 @@ class KesExchange {
     if (route.name === 'log-audit' || route.name === 'log-error') {
       this.#release(raw, { status: 200 }, trace, (failed) => {
         if (failed !== undefined) this.#write(reply, raw, failed, trace);
-        else
-          streamLog(route.name === 'log-audit' ? 'audit' : 'error', tenant, this.#server, reply, () =>
-            this.#end(trace, 200),
-          );
+        else {
+          streamLog(route.name === 'log-audit' ? 'audit' : 'error', {
+            tenant,
+            isOnlyTenant: call.isOnlyTenant,
+            server: this.#server,
+            reply,
+            mayGoOn: () => this.#mayGoOn(raw, trace, name),
+            ended: () => this.#end(trace, 200),
+          });
+        }
       });
       return;
     }
@@ -259,9 +268,16 @@ class KesExchange {
     const route = trace.route!;
     const { tenant } = admission;
     const texts = tenant?.config.kes.errorTexts ?? 'current';
-    if (this.#gate.overloaded) return failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED');
     if (route.auth === 'anyone' || tenant?.config.kes.routes[route.path]?.skipAuth === true) {
-      if (tenant === undefined) return answerOfError(refusalOf(admission), route.name, texts);
+      // A tenant that verifies certificates has nothing to say to one it refused, not even this (KES ends such a handshake).
+      const isRefused =
+        admission.refusal !== undefined &&
+        admission.peer !== undefined &&
+        tenant?.config.clients.auth === 'on';
+      if (tenant === undefined || (isRefused && route.auth === 'anyone')) {
+        trace.decision = 'deny';
+        return answerOfError(refusalOf(admission), route.name, texts);
+      }
       trace.rule = route.auth === 'anyone' ? 'public route' : 'skip_auth';
       trace.decision = 'allow';
       return undefined;
@@ -304,6 +320,38 @@ class KesExchange {
     if (!decision.allowed) return answerOfError(new SelloError('SELLO_NOT_AUTHORIZED'), route.name, texts);
     trace.decision = 'allow';
     return undefined;
+  }
+
+  /** An answer that goes on is judged anew as requests are: the certificate, the policy, the tenant. */
+  #mayGoOn(raw: KesRaw, begun: Trace, name: string): boolean {
+    const admission = this.#gate.judge(raw);
+    const path = begun.route!.path + name;
+    return (
+      admission.tenant?.name === begun.admission.tenant?.name &&
+      this.#authorize({ ...begun, admission }, path, name) === undefined
+    );
+  }
+
+  /** False when the tenant has used up its share and the request was answered so. */
+  #takeQuota(reply: FastifyReply, raw: KesRaw, trace: Trace, { quota, config }: Tenant): boolean {
+    if (quota.enter(performance.now())) {
+      trace.quota = quota;
+      return true;
+    }
+    const answer = answerOfError(new SelloError('SELLO_RATE_LIMITED'), '', config.kes.errorTexts);
+    if (quota.hold()) {
+      setTimeout(() => {
+        quota.releaseHeld();
+        this.#finish(reply, raw, answer, trace);
+      }, quotaHoldMs);
+    } else this.#finish(reply, raw, answer, trace);
+    return false;
+  }
+
+  /** What a tenant's own people are denied costs work too; a stranger cannot use up a tenant's share. */
+  #countsDenial({ admission: { tenant, identity, refusal } }: Trace): boolean {
+    if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
+    return tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined;
   }
 
   #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
@@ -377,20 +425,20 @@ class KesExchange {
     try {
       pending = admission.tenant!.audit.append(record);
     } catch (error) {
-      next(this.#unrecorded(error, answer));
+      next(this.#unrecorded(error, answer, admission.tenant!.name));
       return;
     }
     if (pending === undefined) next(undefined);
     else
       pending.then(
         () => next(undefined),
-        (error: unknown) => next(this.#unrecorded(error, answer)),
+        (error: unknown) => next(this.#unrecorded(error, answer, admission.tenant!.name)),
       );
   }
 
-  #unrecorded(error: unknown, answer: Answer): Answer {
+  #unrecorded(error: unknown, answer: Answer, tenant: string): Answer {
     if (answer.secret === true) answer.body?.fill(0);
-    this.#server.log.error({ err: error }, 'audit record could not be written; nothing released');
+    this.#server.log.error({ err: error, tenant }, 'audit record could not be written; nothing released');
     return failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE');
   }
 
@@ -449,10 +497,6 @@ const verbs: Partial<Record<string, string>> = {
 
 function refusalOf(admission: Admission): SelloError {
   return new SelloError(admission.refusal?.code ?? 'SELLO_NOT_AUTHORIZED');
-}
-
-function failureOf(code: 'SELLO_RATE_LIMITED', tenant: Tenant): Answer {
-  return answerOfError(new SelloError(code), '', tenant.config.kes.errorTexts);
 }
 
 /** KES checks a key's name before it reads the body. */
