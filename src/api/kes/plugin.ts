@@ -8,7 +8,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import type { Identity } from '../../access/index.ts';
+import type { Identity, Operation } from '../../access/index.ts';
 import type { AuditRecord } from '../../audit/record.ts';
 import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
@@ -220,6 +220,16 @@ class KesExchange {
       context: undefined,
     };
     trace.call = call;
+    if (changesKeys.has(route.operation) && tenant.audit.trouble !== undefined) {
+      // The record of a change is written after it, so nothing is changed while none could be.
+      this.#finish(
+        reply,
+        raw,
+        answerOfError(new SelloError('SELLO_AUDIT_UNAVAILABLE'), '', tenant.config.kes.errorTexts),
+        trace,
+      );
+      return;
+    }
     if (route.name === 'log-audit' || route.name === 'log-error') {
       this.#release(raw, { status: 200 }, trace, (failed) => {
         if (failed !== undefined) this.#write(reply, raw, failed, trace);
@@ -414,9 +424,7 @@ class KesExchange {
       reason: admission.refusal?.reason,
       durationMs: performance.now() - trace.startMs,
     };
-    const isTenants =
-      admission.tenant !== undefined && route !== undefined && admission.refusal === undefined;
-    if (!isTenants) {
+    if (route === undefined || !isOfTenant(admission)) {
       this.#gate.serverAudit.append(record);
       next(undefined);
       return;
@@ -480,6 +488,18 @@ interface Trace {
   asksContext?: boolean;
   quota?: { leave(): void };
 }
+
+/**
+ * Whether a request's record belongs to a tenant: its caller is one that the tenant lists or whose certificate its CA issued.
+ * Everybody else could fill a tenant's audit space from outside, so their refusals go to the server's own stream.
+ */
+function isOfTenant({ tenant, identity, refusal }: Admission): boolean {
+  if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
+  if (tenant.config.clients.auth === 'on') return true;
+  return tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined;
+}
+
+const changesKeys: ReadonlySet<Operation> = new Set<Operation>(['create', 'import', 'delete']);
 
 /** How KES names the failed action in its 500 and 502 texts. */
 const verbs: Partial<Record<string, string>> = {
