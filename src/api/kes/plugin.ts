@@ -183,6 +183,11 @@ class KesExchange {
     const route = trace.route!;
     const tenant = admission.tenant!;
     if (!this.#takeQuota(reply, raw, trace, tenant)) return;
+    if (tenant.audit.trouble !== undefined) {
+      // What cannot be recorded is not begun either: a key must not come or go while nobody writes it down.
+      this.#finish(reply, raw, failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE'), trace);
+      return;
+    }
     const call: KesCall = {
       route,
       name,
@@ -250,9 +255,7 @@ class KesExchange {
     }
     if (route.auth === 'certificate') {
       const judged = tenant !== undefined && admission.refusal === undefined;
-      const { identity } = admission;
-      const isKnown = identity !== undefined && judged && (tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined);
-      if (!isKnown) {
+      if (!judged || !isKnown(tenant, admission.identity)) {
         trace.decision = 'deny';
         trace.rule = 'unknown identity';
         return failure(404, 'identity does not exist', 'SELLO_NOT_AUTHORIZED');
@@ -309,8 +312,7 @@ class KesExchange {
 
   /** What a tenant's own people are denied costs work too; a stranger cannot use up a tenant's share. */
   #countsDenial({ admission: { tenant, identity, refusal } }: Trace): boolean {
-    if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
-    return tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined;
+    return refusal === undefined && tenant !== undefined && isKnown(tenant, identity);
   }
 
   #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
@@ -369,7 +371,8 @@ class KesExchange {
       reason: admission.refusal?.reason,
       durationMs: performance.now() - trace.startMs,
     };
-    const isTenants = admission.tenant !== undefined && route !== undefined && admission.refusal === undefined;
+    const isTenants =
+      admission.tenant !== undefined && route !== undefined && admission.refusal === undefined && !isStranger(admission);
     if (!isTenants) {
       this.#gate.serverAudit.append(record);
       next(undefined);
@@ -444,6 +447,15 @@ const verbs: Partial<Record<string, string>> = {
   'key-list': 'list keys',
   'key-delete': 'delete key',
 };
+
+function isKnown({ access }: Tenant, identity: Identity | undefined): boolean {
+  return identity !== undefined && (access.admins.has(identity) || access.policyOf(identity) !== undefined);
+}
+
+/** A key pair that anybody can make proves nothing where chains are not verified: its refusals are the server's to record. */
+function isStranger({ tenant, identity, peer }: Admission): boolean {
+  return tenant !== undefined && peer !== undefined && tenant.config.clients.auth === 'off' && !isKnown(tenant, identity);
+}
 
 function refusalOf(admission: Admission): SelloError {
   return new SelloError(admission.refusal?.code ?? 'SELLO_NOT_AUTHORIZED');
