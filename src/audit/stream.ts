@@ -14,7 +14,9 @@ import { getSystemErrorName } from 'node:util';
 import type { AuditConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import type { Clock, Timer } from '../clock.ts';
+import { Batch, ignore } from './batch.ts';
 import { auditLine } from './line.ts';
+import { NoStream } from './no-stream.ts';
 import type { AuditRecord, AuditStream } from './record.ts';
 import { slotBatchBytes } from './slot.ts';
 import { takeSlot, threadKey, type Slot } from './writer.ts';
@@ -75,32 +77,6 @@ export async function openAuditStream(config: AuditConfig, options: AuditStreamO
   const stream = new FileStream(config, options, key);
   await stream.start();
   return stream;
-}
-
-/** Records that reach the disk together. */
-class Batch {
-  lines = '';
-  count = 0;
-  readonly firstAtMs: number;
-  /** Kept only while somebody listens. */
-  records: AuditRecord[] | undefined;
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: SelloError) => void;
-
-  constructor(firstAtMs: number) {
-    this.firstAtMs = firstAtMs;
-    const { promise, resolve, reject }: PromiseWithResolvers<void> = Promise.withResolvers();
-    this.promise = promise;
-    this.resolve = resolve;
-    this.reject = reject;
-    // The callers hold the promise; one that does not look must not end the process.
-    promise.catch(ignore);
-  }
-}
-
-function ignore(): void {
-  // On purpose: see Batch.
 }
 
 type State = 'ok' | 'stalled' | 'failed';
@@ -465,30 +441,5 @@ class FileStream implements AuditFile {
         }
       }
     }
-  }
-}
-
-/** `mode: off`. */
-class NoStream implements AuditFile {
-  readonly #listeners = new Set<(record: AuditRecord) => void>();
-  readonly trouble = undefined;
-  readonly queued = 0;
-
-  append(record: AuditRecord): undefined {
-    for (const listener of this.#listeners) listener(record);
-    return undefined;
-  }
-
-  subscribe(listener: (record: AuditRecord) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  reopen(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
   }
 }

@@ -109,7 +109,13 @@ function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] 
   for (const tenant of tenants) {
     const store = storePath(tenant);
     for (const { mode, path, tenant: writer, i } of written) {
-      if (store === undefined || mode === 'off' || path === '-' || !isBelow(dirname(place(path)), place(store))) continue;
+      if (
+        store === undefined ||
+        mode === 'off' ||
+        path === '-' ||
+        !isBelow(dirname(place(path)), place(store))
+      )
+        continue;
       const message = `${writer} writes its audit file into the keystore '${store}'`;
       problems.push({ message, path: ['tenants', i, 'audit'] });
     }

@@ -1,7 +1,15 @@
 /** Master keys: their material, their stored form, what is sealed under them, and a tenant's keys as faces use them. */
 export { parseAlgorithm, type KeyAlgorithm } from './algorithm.ts';
 export { KeyCache } from './cache.ts';
-export { ciphertextOverheadBytes, dataKeyBytes, issueDataKey, mac, open, seal, type DataKey } from './ciphertext.ts';
+export {
+  ciphertextOverheadBytes,
+  dataKeyBytes,
+  issueDataKey,
+  mac,
+  open,
+  seal,
+  type DataKey,
+} from './ciphertext.ts';
 export { formatInstant, instantFromDate, parseInstant, zeroInstant, type Instant } from './instant.ts';
 export { MasterKey, masterKeyBytes, type KeyFacts } from './material.ts';
 export { isName, maxNameLength, parseKeyName, type KeyName } from './names.ts';

@@ -38,6 +38,7 @@ export class TenantKeys {
   readonly #onInvalidate: ((name: KeyName) => void) | undefined;
   readonly #observe: TenantKeysOptions['metrics'];
   readonly #timer: NodeJS.Timeout | undefined;
+  readonly #ends: (() => void)[] = [];
 
   constructor(store: Keystore, config: CacheConfig, options: TenantKeysOptions = {}) {
     this.#store = store;
@@ -165,22 +166,31 @@ export class TenantKeys {
 
   issue(name: KeyName, context: Buffer): DataKey | Promise<DataKey> {
     const key = this.#key(name);
-    return key instanceof Promise ? key.then((loaded) => issueDataKey(loaded, context)) : issueDataKey(key, context);
+    return key instanceof Promise
+      ? key.then((loaded) => issueDataKey(loaded, context))
+      : issueDataKey(key, context);
   }
 
   encrypt(name: KeyName, plaintext: Buffer, context: Buffer): Buffer | Promise<Buffer> {
     const key = this.#key(name);
-    return key instanceof Promise ? key.then((loaded) => seal(loaded, plaintext, context)) : seal(key, plaintext, context);
+    return key instanceof Promise
+      ? key.then((loaded) => seal(loaded, plaintext, context))
+      : seal(key, plaintext, context);
   }
 
   /** @throws SelloError SELLO_CIPHERTEXT_NOT_AUTHENTIC */
   unwrap(name: KeyName, ciphertext: Buffer, context: Buffer): Buffer | Promise<Buffer> {
     const key = this.#key(name);
-    return key instanceof Promise ? key.then((loaded) => open(loaded, ciphertext, context)) : open(key, ciphertext, context);
+    return key instanceof Promise
+      ? key.then((loaded) => open(loaded, ciphertext, context))
+      : open(key, ciphertext, context);
   }
 
   /** All or nothing: one that does not open fails the batch, and nothing of it is released. */
-  unwrapAll(name: KeyName, items: readonly (readonly [ciphertext: Buffer, context: Buffer])[]): Buffer[] | Promise<Buffer[]> {
+  unwrapAll(
+    name: KeyName,
+    items: readonly (readonly [ciphertext: Buffer, context: Buffer])[],
+  ): Buffer[] | Promise<Buffer[]> {
     const key = this.#key(name);
     return key instanceof Promise ? key.then((loaded) => openAll(loaded, items)) : openAll(key, items);
   }
@@ -195,8 +205,14 @@ export class TenantKeys {
     return this.#cache.getFresh(name) ?? this.#cache.load(name);
   }
 
+  /** Runs `ended` when these keys are closed. */
+  onClose(ended: () => void): void {
+    this.#ends.push(ended);
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    for (const ended of this.#ends) ended();
     this.#cache.clear();
     await this.#store.close();
   }

@@ -45,6 +45,8 @@ export class FileKeystore implements Keystore {
   readonly #lock: FileLock;
   readonly #shards: readonly FolderSync[];
   readonly #names: NameIndex;
+  /** Inode and modification time of the header when it was last read: unchanged, it need not be read again. */
+  #headerSeen = '';
   #closed = false;
 
   private constructor(folder: string, opened: OpenedHeader, lock: FileLock) {
@@ -179,8 +181,15 @@ export class FileKeystore implements Keystore {
     this.#checkHeld();
     let detail = `${headerName} is missing`;
     try {
+      const { ino, mtimeNs } = await stat(path.join(this.#folder, headerName), { bigint: true });
+      const seen = `${ino} ${mtimeNs}`;
+      if (seen === this.#headerSeen) {
+        this.#checkHeld();
+        return;
+      }
       const header = await readHeader(this.#folder);
       if (header?.storeId.equals(this.#opened.header.storeId) === true) {
+        this.#headerSeen = seen;
         this.#checkHeld();
         return;
       }

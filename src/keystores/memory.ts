@@ -3,6 +3,7 @@ import { SelloError } from '../errors.ts';
 import type { KeyName } from '../keys/names.ts';
 import type { Keystore, ListOptions, NamePage } from './contract.ts';
 import { checkListOptions, checkValue } from './limits.ts';
+import { pageOf } from './name-index.ts';
 
 export class MemoryKeystore implements Keystore {
   readonly kind = 'memory';
@@ -45,8 +46,7 @@ export class MemoryKeystore implements Keystore {
     checkListOptions(options);
     const { prefix, after = '', limit } = options;
     this.#sorted ??= [...this.#values.keys()].sort();
-    const names = this.#sorted.filter((name) => name > after && name.startsWith(prefix));
-    return { names: names.slice(0, limit), more: names.length > limit };
+    return pageOf(this.#sorted, prefix, after, limit);
   }
 
   async health(): Promise<void> {

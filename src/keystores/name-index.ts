@@ -67,15 +67,7 @@ export class NameIndex {
   /** Names after `after` that begin with `prefix`, at most `limit`, in byte order (names are ASCII). */
   async page(prefix: string, after: string, limit: number): Promise<{ names: string[]; more: boolean }> {
     await this.#refresh();
-    const sorted = this.#merge();
-    const names: string[] = [];
-    let at = firstIndexFrom(sorted, prefix > after ? prefix : after);
-    if (sorted[at] === after && after !== '') at++;
-    for (; at < sorted.length && sorted[at]!.startsWith(prefix); at++) {
-      if (names.length === limit) return { names, more: true };
-      names.push(sorted[at]!);
-    }
-    return { names, more: false };
+    return pageOf(this.#merge(), prefix, after, limit);
   }
 
   /** Resolves once a refresh that began after this call has ended: an older one may lack a name made since. */
@@ -151,6 +143,23 @@ export class NameIndex {
     this.#sorted = merged;
     return merged;
   }
+}
+
+/** Names after `after` that begin with `prefix`, at most `limit`. */
+export function pageOf<Name extends string>(
+  sorted: readonly Name[],
+  prefix: string,
+  after: string,
+  limit: number,
+): { names: Name[]; more: boolean } {
+  const names: Name[] = [];
+  let at = firstIndexFrom(sorted, prefix > after ? prefix : after);
+  if (after !== '' && sorted[at] === after) at++;
+  for (; at < sorted.length && sorted[at]!.startsWith(prefix); at++) {
+    if (names.length === limit) return { names, more: true };
+    names.push(sorted[at]!);
+  }
+  return { names, more: false };
 }
 
 /** Index of the first name that is not before `bound`. */

@@ -69,7 +69,9 @@ tenants:
   print(`  ${command} key decrypt -k my-key CIPHERTEXT   # unwrap it again`);
   print('');
   print(`A MinIO server: MINIO_KMS_KES_ENDPOINT=https://${at} MINIO_KMS_KES_API_KEY=${apiKey.reveal()}`);
-  print(`                MINIO_KMS_KES_KEY_NAME=my-key MINIO_KMS_KES_CAPATH=${file('server.crt')} minio server DATA`);
+  print(
+    `                MINIO_KMS_KES_KEY_NAME=my-key MINIO_KMS_KES_CAPATH=${file('server.crt')} minio server DATA`,
+  );
   print('');
   print('Ctrl-C stops it.');
   return new Promise((resolve) => {

@@ -41,10 +41,16 @@ export interface FactsCarrier {
   [connectionFacts]?: ConnectionFacts;
 }
 
-const nobody: ConnectionFacts = { peer: undefined, remoteAddress: undefined, serverName: undefined, serverNames: [] };
+const nobody: ConnectionFacts = {
+  peer: undefined,
+  remoteAddress: undefined,
+  serverName: undefined,
+  serverNames: [],
+};
 
 function factsOf(raw: RawRequest): ConnectionFacts {
-  const carrier = ('stream' in raw ? raw.stream.session : (raw.socket as TLSSocket)) as FactsCarrier | undefined;
+  const carrier = ('stream' in raw ? raw.stream.session : (raw.socket as TLSSocket)) as
+    FactsCarrier | undefined;
   return carrier?.[connectionFacts] ?? nobody;
 }
 
@@ -86,7 +92,8 @@ export class Gate {
       const request = { facts: facts.peer, headers: raw.headers, remoteAddress: facts.remoteAddress };
       const client = identifyClient(runtime.registry, request, Date.now());
       // Nobody known: the only tenant of a server with one may still have routes that anyone can call.
-      const tenant = client.tenant === undefined ? runtime.onlyTenant : runtime.tenants.get(client.tenant.name);
+      const tenant =
+        client.tenant === undefined ? runtime.onlyTenant : runtime.tenants.get(client.tenant.name);
       const { verdict } = client;
       return {
         tenant,
@@ -108,11 +115,19 @@ export class Gate {
 }
 
 function refuse(facts: ConnectionFacts, code: ErrorCode, reason: string): Admission {
-  return { tenant: undefined, identity: facts.peer?.identity, peer: facts.peer, sourceIp: facts.remoteAddress, refusal: { code, reason } };
+  return {
+    tenant: undefined,
+    identity: facts.peer?.identity,
+    peer: facts.peer,
+    sourceIp: facts.remoteAddress,
+    refusal: { code, reason },
+  };
 }
 
 function isServed(authority: string | string[] | undefined, serverNames: readonly string[]): boolean {
-  const host = String(authority ?? '').replace(/:\d+$/, '').toLowerCase();
+  const host = String(authority ?? '')
+    .replace(/:\d+$/, '')
+    .toLowerCase();
   return host === '' || serverNames.includes(host);
 }
 

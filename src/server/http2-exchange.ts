@@ -8,7 +8,13 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 
 /** Header fields that belong to one hop of HTTP/1.1 and are malformed in HTTP/2 (RFC 9113 §8.2.2). */
-const connectionSpecific = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
+const connectionSpecific = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+]);
 
 /** A stream's failure ends that stream alone; its owner learns of it by 'close'. Without a listener it would end the process. */
 function ignoreStreamError(): void {}

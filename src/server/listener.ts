@@ -3,10 +3,15 @@
  * What is measured and attacked here: header, time, connection and HTTP/2 limits (docs/limits.md).
  */
 import { fastify, type FastifyInstance, type FastifyServerFactory } from 'fastify';
-import { constants as cryptoConstants } from 'node:crypto';
+import { constants as cryptoConstants, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import http2, { type Http2SecureServer, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from 'node:http2';
+import http2, {
+  type Http2SecureServer,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from 'node:http2';
 import tls, { type TLSSocket } from 'node:tls';
 import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
 import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
@@ -33,7 +38,9 @@ const ciphers = [
  * No session tickets: a resumed session skips the client certificate, also after its CA was removed or it was revoked.
  * Every context is made here, because a context without these options would reopen what they close.
  */
-export function secureContextOptions(config: TlsConfig): tls.SecureContextOptions {
+export function secureContextOptions(
+  config: TlsConfig,
+): tls.SecureContextOptions & { readonly cert: Buffer } {
   try {
     const options = {
       cert: readFileSync(config.certFile),
@@ -48,7 +55,10 @@ export function secureContextOptions(config: TlsConfig): tls.SecureContextOption
     tls.createSecureContext(options); // Throws for a certificate and a key that do not belong together.
     return options;
   } catch (cause) {
-    throw new SelloError('SELLO_CONFIG_INVALID', { detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used`, cause });
+    throw new SelloError('SELLO_CONFIG_INVALID', {
+      detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used`,
+      cause,
+    });
   }
 }
 
@@ -90,7 +100,8 @@ export class KeyListener {
       return503OnClosing: false,
       routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
       genReqId: () => '',
-      clientErrorHandler: (error: NodeJS.ErrnoException, socket) => this.#malformed(error, socket as TLSSocket),
+      clientErrorHandler: (error: NodeJS.ErrnoException, socket) =>
+        this.#malformed(error, socket as TLSSocket),
     }) as unknown as FastifyInstance;
     this.#app.addHook('onRoute', ({ url }) => void this.routes.add(url));
     this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
@@ -114,41 +125,55 @@ export class KeyListener {
 
   /** New handshakes use these files from now on; throws and keeps the old ones when they cannot be used. */
   reloadTls(config: TlsConfig): void {
-    this.#server!.setSecureContext(secureContextOptions(config));
+    this.#useCertificate(secureContextOptions(config), (options) => this.#server!.setSecureContext(options));
+  }
+
+  /** Puts a certificate in force and shows when it ends. */
+  #useCertificate<T>(
+    options: ReturnType<typeof secureContextOptions>,
+    use: (options: tls.SecureContextOptions) => T,
+  ): T {
+    const result = use(options);
+    const { host, port } = this.#config;
+    const { validToDate } = new X509Certificate(options.cert);
+    this.#dependencies.server.metrics.certificateNotAfter(`listener ${host}:${port}`, validToDate.getTime());
+    return result;
   }
 
   #createServer(handler: (request: unknown, response: unknown) => void): Http2SecureServer {
     const { limits } = this.#dependencies;
-    const server = http2.createSecureServer({
-      ...secureContextOptions(this.#config.tls),
-      allowHTTP1: true,
-      requestCert: true,
-      // The verdict is ours, per request and with a reason (access/peer.ts); OpenSSL would refuse without saying why.
-      rejectUnauthorized: false,
-      handshakeTimeout: limits.handshakeTimeoutMs,
-      maxSessionMemory: limits.http2.maxSessionMemoryMb,
-      maxSettings: limits.http2.maxSettings,
-      maxOutstandingPings: limits.http2.maxOutstandingPings,
-      streamResetRate: limits.http2.maxResetsPerSecond,
-      streamResetBurst: limits.http2.maxResetsPerSecond * 2,
-      maxHeaderListPairs: 128,
-      unknownProtocolTimeout: 1000,
-      settings: {
-        maxConcurrentStreams: limits.http2.maxConcurrentStreams,
-        maxHeaderListSize: limits.maxHeaderBytes,
-        enablePush: false,
-      },
-      Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
-      Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
-      http1Options: {
-        maxHeaderSize: limits.maxHeaderBytes,
-        headersTimeout: limits.headersTimeoutMs,
-        requestTimeout: limits.requestTimeoutMs,
-        keepAliveTimeout: limits.idleTimeoutMs,
-        connectionsCheckingInterval: 1000,
-        requireHostHeader: true,
-      },
-    } as http2.SecureServerOptions);
+    const create = (context: tls.SecureContextOptions): Http2SecureServer =>
+      http2.createSecureServer({
+        ...context,
+        allowHTTP1: true,
+        requestCert: true,
+        // The verdict is ours, per request and with a reason (access/peer.ts); OpenSSL would refuse without saying why.
+        rejectUnauthorized: false,
+        handshakeTimeout: limits.handshakeTimeoutMs,
+        maxSessionMemory: limits.http2.maxSessionMemoryMb,
+        maxSettings: limits.http2.maxSettings,
+        maxOutstandingPings: limits.http2.maxOutstandingPings,
+        streamResetRate: limits.http2.maxResetsPerSecond,
+        streamResetBurst: limits.http2.maxResetsPerSecond * 2,
+        maxHeaderListPairs: 128,
+        unknownProtocolTimeout: 1000,
+        settings: {
+          maxConcurrentStreams: limits.http2.maxConcurrentStreams,
+          maxHeaderListSize: limits.maxHeaderBytes,
+          enablePush: false,
+        },
+        Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
+        Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
+        http1Options: {
+          maxHeaderSize: limits.maxHeaderBytes,
+          headersTimeout: limits.headersTimeoutMs,
+          requestTimeout: limits.requestTimeoutMs,
+          keepAliveTimeout: limits.idleTimeoutMs,
+          connectionsCheckingInterval: 1000,
+          requireHostHeader: true,
+        },
+      } as http2.SecureServerOptions);
+    const server = this.#useCertificate(secureContextOptions(this.#config.tls), create);
     this.#server = server;
     server.maxConnections = limits.maxConnections;
     this.#guardConnections(server);
@@ -319,7 +344,9 @@ function refuseHttp1(request: Pick<IncomingMessage, 'httpVersion' | 'rawHeaders'
 }
 
 function answerRefused(status: string, socket: TLSSocket): void {
-  socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`);
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
+  );
 }
 
 function answerMalformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
@@ -327,7 +354,12 @@ function answerMalformed(error: NodeJS.ErrnoException, socket: TLSSocket): void 
     socket.destroy();
     return;
   }
-  const status = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
+  const status =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? '431 Request Header Fields Too Large'
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? '408 Request Timeout'
+        : '400 Bad Request';
   answerRefused(status, socket);
 }
 

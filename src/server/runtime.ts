@@ -4,7 +4,13 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { judgePeer, refuseByShape } from '../access/index.ts';
-import { createServerAudit, openAuditStream, type AuditFault, type AuditFile, type ServerAudit } from '../audit/index.ts';
+import {
+  createServerAudit,
+  openAuditStream,
+  type AuditFault,
+  type AuditFile,
+  type ServerAudit,
+} from '../audit/index.ts';
 import { systemClock } from '../clock.ts';
 import type { Config, TenantConfig } from '../config/model.ts';
 import { parseKeyName, TenantKeys, type TenantKeysOptions } from '../keys/index.ts';
@@ -25,7 +31,12 @@ export class Runtime {
   /** The tenant of a server that has only one. */
   readonly onlyTenant: Tenant | undefined;
 
-  constructor(config: Config, tenants: ReadonlyMap<string, Tenant>, registry: TenantRegistry, serverAudit: Runtime['serverAudit']) {
+  constructor(
+    config: Config,
+    tenants: ReadonlyMap<string, Tenant>,
+    registry: TenantRegistry,
+    serverAudit: Runtime['serverAudit'],
+  ) {
     this.config = config;
     this.tenants = tenants;
     this.registry = registry;
@@ -90,7 +101,15 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
     const tenants = new Map<string, Tenant>();
     for (const tenantConfig of config.tenants) {
       const registered = registry.tenants.get(tenantConfig.name)!;
-      tenants.set(tenantConfig.name, await openTenant(tenantConfig, registered, { ...options, propagationMs: config.propagationMs }, opened));
+      tenants.set(
+        tenantConfig.name,
+        await openTenant(
+          tenantConfig,
+          registered,
+          { ...options, propagationMs: config.propagationMs },
+          opened,
+        ),
+      );
     }
     return new Runtime(config, tenants, registry, serverAudit);
   } catch (error) {
@@ -107,7 +126,11 @@ async function openTenant(
 ): Promise<Tenant> {
   const old = previous?.tenants.get(config.name);
   let keys: TenantKeys;
-  if (old !== undefined && isDeepStrictEqual([old.config.keystore, old.config.cache], [config.keystore, config.cache])) keys = old.keys;
+  if (
+    old !== undefined &&
+    isDeepStrictEqual([old.config.keystore, old.config.cache], [config.keystore, config.cache])
+  )
+    keys = old.keys;
   else {
     const store = await openKeystore(config.keystore, workerOwnerPid());
     keys = new TenantKeys(store, config.cache, {
@@ -116,6 +139,7 @@ async function openTenant(
       revalidateMs: propagationMs / 2,
     });
     opened.push(keys);
+    keys.onClose(server.metrics.cache(config.name, () => keys.cache.counters));
   }
   let audit: AuditFile;
   if (old !== undefined && isDeepStrictEqual(old.config.audit, config.audit)) audit = old.audit;
@@ -132,12 +156,22 @@ async function openTenant(
     opened.push(audit);
   }
   await keys.ensure(config.keys.map(parseKeyName), config.admins[0] ?? '');
-  const quota = old !== undefined && isDeepStrictEqual(old.config.quota, config.quota) ? old.quota : new Quota(config.quota, performance.now());
-  const configuredAt = old !== undefined && isDeepStrictEqual([old.config.policies, old.config.admins], [config.policies, config.admins]) ? old.configuredAt : nowWithNanoseconds();
+  const quota =
+    old !== undefined && isDeepStrictEqual(old.config.quota, config.quota)
+      ? old.quota
+      : new Quota(config.quota, performance.now());
+  const configuredAt =
+    old !== undefined &&
+    isDeepStrictEqual([old.config.policies, old.config.admins], [config.policies, config.admins])
+      ? old.configuredAt
+      : nowWithNanoseconds();
   return { name: config.name, config, configuredAt, access: registered.access, keys, audit, quota };
 }
 
-async function openServerAudit(config: Config, server: ServerInfo): Promise<ServerAudit & { readonly file: AuditFile }> {
+async function openServerAudit(
+  config: Config,
+  server: ServerInfo,
+): Promise<ServerAudit & { readonly file: AuditFile }> {
   const series = server.metrics.audit('');
   const file = await openAuditStream(config.serverAudit, {
     clock: systemClock,
@@ -158,7 +192,11 @@ async function openServerAudit(config: Config, server: ServerInfo): Promise<Serv
   };
 }
 
-function tellFault(server: ServerInfo, tenant: string | undefined, { kind, path, detail, refused }: AuditFault): void {
+function tellFault(
+  server: ServerInfo,
+  tenant: string | undefined,
+  { kind, path, detail, refused }: AuditFault,
+): void {
   const level = kind === 'recovered' ? 'warn' : 'error';
   server.log[level]({ tenant, path, refused }, `audit stream ${kind}: ${detail}`);
 }

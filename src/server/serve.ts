@@ -19,7 +19,11 @@ export interface ServeOptions {
 export async function serve(options: ServeOptions): Promise<number> {
   const config = await load(options);
   if (config.processes > 1 && workerIndex() === undefined) {
-    return superviseWorkers({ processes: config.processes, print: options.print, started: (ports) => banner(config, ports, options.print) });
+    return superviseWorkers({
+      processes: config.processes,
+      print: options.print,
+      started: (ports) => banner(config, ports, options.print),
+    });
   }
   const server = await startServer(config, {
     onInvalidate: (tenant, key) => tellSupervisor({ kind: 'invalidate', tenant, key }),
@@ -52,8 +56,11 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
     reloading = reloading.then(async () => {
       try {
         const next = await load(options);
-        const broken = (await checkConfig(next)).filter((notice) => notice.failsCheck && !next.warnings.includes(notice));
-        if (next.dialect === 'sello' && broken.length > 0) throw new SelloError('SELLO_CONFIG_INVALID', { detail: broken.map((b) => b.message).join('; ') });
+        const broken = (await checkConfig(next)).filter(
+          (notice) => notice.failsCheck && !next.warnings.includes(notice),
+        );
+        if (next.dialect === 'sello' && broken.length > 0)
+          throw new SelloError('SELLO_CONFIG_INVALID', { detail: broken.map((b) => b.message).join('; ') });
         await server.reload(next);
         await watch(next);
         server.info.metrics.reloaded('ok', Date.now());
@@ -66,7 +73,9 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
   };
   let watcher: FileWatch | undefined;
   const watch = async (config: Config): Promise<void> => {
-    const next = await watchFiles(watchedFiles(config), (changed) => reload(`changed: ${changed.join(', ')}`));
+    const next = await watchFiles(watchedFiles(config), (changed) =>
+      reload(`changed: ${changed.join(', ')}`),
+    );
     watcher?.close();
     watcher = next;
   };
@@ -85,7 +94,9 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
     };
     process.on('SIGHUP', () => {
       reload('SIGHUP');
-      server.reopenAudit().catch((error: unknown) => log.error({ err: error }, 'audit file cannot be reopened'));
+      server
+        .reopenAudit()
+        .catch((error: unknown) => log.error({ err: error }, 'audit file cannot be reopened'));
     });
     process.once('SIGTERM', () => stop('SIGTERM'));
     process.once('SIGINT', () => stop('SIGINT'));
@@ -93,12 +104,16 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
 }
 
 function banner(config: Config, ports: readonly number[], print: (line: string) => void): void {
-  const hosts = config.listeners.map(({ host }, i) => `https://${host.includes(':') ? `[${host}]` : host}:${ports[i]}`);
+  const hosts = config.listeners.map(
+    ({ host }, i) => `https://${host.includes(':') ? `[${host}]` : host}:${ports[i]}`,
+  );
   print(`Sello is listening on ${hosts.join(', ')}`);
   for (const tenant of config.tenants) {
     const where = 'path' in tenant.keystore ? ` ${tenant.keystore.path}` : '';
     print(`  tenant ${tenant.name}: keystore ${tenant.keystore.kind}${where}, audit ${tenant.audit.mode}`);
-    if (tenant.keystore.kind === 'memory') print(`  WARNING tenant ${tenant.name}: keys live in memory only and are lost when Sello stops`);
+    if (tenant.keystore.kind === 'memory')
+      print(`  WARNING tenant ${tenant.name}: keys live in memory only and are lost when Sello stops`);
   }
-  if (config.probes !== undefined) print(`  probes and metrics on http://${config.probes.host}:${config.probes.port}`);
+  if (config.probes !== undefined)
+    print(`  probes and metrics on http://${config.probes.host}:${config.probes.port}`);
 }

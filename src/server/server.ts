@@ -2,13 +2,23 @@
 import { readFileSync } from 'node:fs';
 import type { Config } from '../config/model.ts';
 import { systemClock } from '../clock.ts';
-import { createHealth, createLogger, createMetrics, createProbeServer, newRequestId, type Health, type Log } from '../telemetry/index.ts';
+import {
+  createHealth,
+  createLogger,
+  createMetrics,
+  createProbeServer,
+  newRequestId,
+  type Health,
+  type Log,
+} from '../telemetry/index.ts';
 import { Gate } from './gate.ts';
 import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener } from './listener.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
 
-const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
 
 export interface StartOptions {
   /** Where log lines go, a file descriptor or a path; standard error unless said otherwise. */
@@ -81,9 +91,15 @@ export class Server {
    */
   async reload(config: Config): Promise<void> {
     const running = this.#gate.runtime;
-    const fixed = (c: Config): string => JSON.stringify([c.listeners.map((l) => [l.host, l.port]), c.processes, c.probes]);
-    if (fixed(config) !== fixed(running.config)) throw new Error('listener addresses, processes and probes change only with a restart');
-    const next = await openRuntime(config, { server: this.info, previous: running, ...invalidation(this.#options) });
+    const fixed = (c: Config): string =>
+      JSON.stringify([c.listeners.map((l) => [l.host, l.port]), c.processes, c.probes]);
+    if (fixed(config) !== fixed(running.config))
+      throw new Error('listener addresses, processes and probes change only with a restart');
+    const next = await openRuntime(config, {
+      server: this.info,
+      previous: running,
+      ...invalidation(this.#options),
+    });
     try {
       config.listeners.forEach((listener, i) => this.#listeners[i]!.reloadTls(listener.tls));
     } catch (error) {
@@ -107,7 +123,10 @@ export class Server {
   /** Goes on in the files that the audit paths name now (after logrotate). */
   async reopenAudit(): Promise<void> {
     const { tenants, serverAudit } = this.#gate.runtime;
-    await Promise.all([serverAudit.file.reopen(), ...[...tenants.values()].map((tenant) => tenant.audit.reopen())]);
+    await Promise.all([
+      serverAudit.file.reopen(),
+      ...[...tenants.values()].map((tenant) => tenant.audit.reopen()),
+    ]);
   }
 
   /** Another process ended this key. */
@@ -176,13 +195,31 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const health = createHealth(systemClock);
   const withdrawHealth = watchHealth(health, runtime);
   const listeners = config.listeners.map(
-    (listener) => new KeyListener(listener, { limits: config.limits, gate, server: info, reusePort: config.processes > 1 }),
+    (listener) =>
+      new KeyListener(listener, {
+        limits: config.limits,
+        gate,
+        server: info,
+        reusePort: config.processes > 1,
+      }),
   );
   const ports: number[] = [];
   try {
     for (const listener of listeners) ports.push(await listener.listen());
-    const probes = config.probes === undefined ? undefined : await createProbeServer(config.probes, { health, metrics });
-    return new Server({ gate, listeners, probes, options, streams, info, health, ports, log, withdrawHealth });
+    const probes =
+      config.probes === undefined ? undefined : await createProbeServer(config.probes, { health, metrics });
+    return new Server({
+      gate,
+      listeners,
+      probes,
+      options,
+      streams,
+      info,
+      health,
+      ports,
+      log,
+      withdrawHealth,
+    });
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.stop(0, 100)));
     await runtime.retire(undefined);

@@ -62,9 +62,24 @@ abstract class Family<Series> {
 
 export class Count {
   value = 0;
+  readonly #followed = new Set<() => number>();
 
   inc(by = 1): void {
     this.value += by;
+  }
+
+  /** Adds what `read` counts elsewhere until the returned function is called; what it had reached by then stays. */
+  follow(read: () => number): () => void {
+    this.#followed.add(read);
+    return () => {
+      if (this.#followed.delete(read)) this.value += read();
+    };
+  }
+
+  get total(): number {
+    let total = this.value;
+    for (const read of this.#followed) total += read();
+    return total;
   }
 }
 
@@ -75,8 +90,8 @@ export class CounterFamily extends Family<Count> {
     return new Count();
   }
 
-  protected samples(labels: Labels, { value }: Count): Sample[] {
-    return [{ labels, value }];
+  protected samples(labels: Labels, { total }: Count): Sample[] {
+    return [{ labels, value: total }];
   }
 }
 
@@ -84,6 +99,19 @@ export class CounterFamily extends Family<Count> {
 export class Level {
   value = 0;
   read: (() => number) | undefined;
+  readonly #followed = new Set<() => number>();
+
+  /** Adds what `read` says until the returned function is called. */
+  follow(read: () => number): () => void {
+    this.#followed.add(read);
+    return () => void this.#followed.delete(read);
+  }
+
+  get total(): number {
+    let total = this.read === undefined ? this.value : this.read();
+    for (const read of this.#followed) total += read();
+    return total;
+  }
 }
 
 export class GaugeFamily extends Family<Level> {
@@ -94,7 +122,7 @@ export class GaugeFamily extends Family<Level> {
   }
 
   protected samples(labels: Labels, level: Level): Sample[] {
-    return [{ labels, value: level.read === undefined ? level.value : level.read() }];
+    return [{ labels, value: level.total }];
   }
 }
 

@@ -5,7 +5,7 @@ export {
   createMetrics,
   otherTenants,
   type AuditSeries,
-  type CacheSeries,
+  type CacheCounts,
   type KeystoreOperation,
   type KeystoreOutcome,
   type KeystoreSeries,

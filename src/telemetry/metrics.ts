@@ -19,7 +19,8 @@ export interface Metrics {
   /** `route` is the route's pattern, never the path that was asked for. An unknown tenant is the empty string. */
   request(face: Face, route: string, tenant: string): RequestSeries;
   keystore(tenant: string, operation: KeystoreOperation): KeystoreSeries;
-  cache(tenant: string): CacheSeries;
+  /** Follows a cache's own counts, read at each scrape, until the returned function is called: counters keep what they reached. */
+  cache(tenant: string, read: () => CacheCounts): () => void;
   /** The empty string is the server's own stream. */
   audit(tenant: string): AuditSeries;
   tlsHandshakeFailed(reason: string): void;
@@ -48,16 +49,16 @@ export interface KeystoreSeries {
   observe(outcome: KeystoreOutcome, seconds: number): void;
 }
 
-export interface CacheSeries {
-  hit(): void;
-  miss(): void;
-  /** A name known to be absent. */
-  negativeHit(): void;
-  /** A key past its life, served because the store is down. */
-  staleHit(): void;
-  evicted(): void;
-  /** How many keys are held; read at each scrape. */
-  entries(read: () => number): void;
+/** A cache's own counts since it was made. */
+export interface CacheCounts {
+  readonly hits: number;
+  readonly misses: number;
+  /** Names known to be absent. */
+  readonly negative: number;
+  /** Keys past their life, served because the store is down. */
+  readonly stale: number;
+  readonly evictions: number;
+  readonly entries: number;
 }
 
 export interface AuditSeries extends AuditObserver {
@@ -223,19 +224,14 @@ class PrometheusMetrics implements Metrics {
     };
   }
 
-  cache(tenant: string): CacheSeries {
+  cache(tenant: string, read: () => CacheCounts): () => void {
     const label = this.#tenantLabel(tenant);
-    const { hits, misses, negative, stale, evictions } = this.#cache;
-    const [hit, miss, absent, old, gone] = [hits, misses, negative, stale, evictions].map((f) =>
-      f.with(label),
+    const stops = (['hits', 'misses', 'negative', 'stale', 'evictions'] as const).map((name) =>
+      this.#cache[name].with(label).follow(() => read()[name]),
     );
-    return {
-      hit: () => hit!.inc(),
-      miss: () => miss!.inc(),
-      negativeHit: () => absent!.inc(),
-      staleHit: () => old!.inc(),
-      evicted: () => gone!.inc(),
-      entries: (read) => addReader(this.#cacheEntries.with(label), read),
+    stops.push(this.#cacheEntries.with(label).follow(() => read().entries));
+    return () => {
+      for (const stop of stops) stop();
     };
   }
 

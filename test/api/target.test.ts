@@ -22,10 +22,21 @@ t.test('finds routes and names', async (t) => {
 });
 
 t.test('answers what is no route as unknown, redirected or malformed', async (t) => {
-  for (const url of ['/', '/v1', '/v1/', '/v1/key', '/v1/key/nope/x', '/v1/key%2Fdescribe/a', '/V1/status', '/v1/status/', '*']) {
+  for (const url of [
+    '/',
+    '/v1',
+    '/v1/',
+    '/v1/key',
+    '/v1/key/nope/x',
+    '/v1/key%2Fdescribe/a',
+    '/V1/status',
+    '/v1/status/',
+    '*',
+  ]) {
     t.equal(kesTarget(url).kind, 'unknown', url);
   }
-  for (const url of ['version', '', '/v1/key/describe/%zz', '/v1/key/describe/a%', '/%']) t.equal(kesTarget(url).kind, 'malformed', url);
+  for (const url of ['version', '', '/v1/key/describe/%zz', '/v1/key/describe/a%', '/%'])
+    t.equal(kesTarget(url).kind, 'malformed', url);
   t.same(kesTarget('/v1/key/list'), { kind: 'redirect', location: '/v1/key/list/' });
   t.same(kesTarget('/v1//key/list/?a=b'), { kind: 'redirect', location: '/v1/key/list/?a=b' });
   t.same(kesTarget('/v1/key/list/../describe/k'), { kind: 'redirect', location: '/v1/key/describe/k' });
@@ -39,11 +50,25 @@ t.test('resolves the same target alike whether it was seen before or not', async
 });
 
 t.test('no target that is not clean reaches a route', async () => {
-  const segment = fc.constantFrom('v1', 'key', 'generate', 'describe', 'x', '.', '..', '', '%2e%2e', '%2f', 'a%20b');
+  const segment = fc.constantFrom(
+    'v1',
+    'key',
+    'generate',
+    'describe',
+    'x',
+    '.',
+    '..',
+    '',
+    '%2e%2e',
+    '%2f',
+    'a%20b',
+  );
   fc.assert(
     fc.property(fc.array(segment, { maxLength: 7 }), (segments) => {
       const url = `/${segments.join('/')}`;
-      const unclean = segments.some((s, i) => s === '.' || s === '..' || (s === '' && i < segments.length - 1));
+      const unclean = segments.some(
+        (s, i) => s === '.' || s === '..' || (s === '' && i < segments.length - 1),
+      );
       const target = kesTarget(url);
       return !unclean || target.kind === 'redirect';
     }),
@@ -63,7 +88,16 @@ t.test('continue tokens carry prefix and position, and nothing else is one', asy
     t.equal(parseListing(`${token}A`), undefined);
   }
   t.same(parseListing('app*'), { prefix: 'app', after: undefined });
-  for (const wrong of ['-', '-a', 'a-', '*a', '**', 'a*b', 'ü', `${continueToken({ prefix: '../x', after: 'y' })}`]) {
+  for (const wrong of [
+    '-',
+    '-a',
+    'a-',
+    '*a',
+    '**',
+    'a*b',
+    'ü',
+    `${continueToken({ prefix: '../x', after: 'y' })}`,
+  ]) {
     t.equal(parseListing(wrong), undefined, wrong);
   }
 });

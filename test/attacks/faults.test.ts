@@ -1,6 +1,16 @@
 /** The audit disk is full, or does not answer: no key leaves without its record, and everybody else goes on. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import t, { type Test } from 'tap';
@@ -19,18 +29,22 @@ interface Line {
 
 /** Whole lines only: a full disk may have cut the last one. */
 function linesOf(text: string): Line[] {
-  return text.split('\n').slice(0, -1).flatMap((line) => {
-    try {
-      return [JSON.parse(line) as Line];
-    } catch {
-      return [];
-    }
-  });
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .flatMap((line) => {
+      try {
+        return [JSON.parse(line) as Line];
+      } catch {
+        return [];
+      }
+    });
 }
 
 /** Records that say a data key was let go. */
 const releases = (text: string): number =>
-  linesOf(text).filter((line) => line.event.action === 'issue' && line.http.response.status_code === 200).length;
+  linesOf(text).filter((line) => line.event.action === 'issue' && line.http.response.status_code === 200)
+    .length;
 
 interface Scene {
   readonly site: Site;
@@ -88,10 +102,12 @@ class Load {
 
 function probe(port: number, at: string): Promise<number> {
   return new Promise((resolve, reject) => {
-    http.get({ host: '127.0.0.1', port, path: at }, (response) => {
-      response.resume();
-      resolve(response.statusCode!);
-    }).on('error', reject);
+    http
+      .get({ host: '127.0.0.1', port, path: at }, (response) => {
+        response.resume();
+        resolve(response.statusCode!);
+      })
+      .on('error', reject);
   });
 }
 
@@ -114,8 +130,15 @@ async function othersGoOn(t: Test, { site, alphaAdmin, betaAdmin }: Scene): Prom
 
 async function recovers(t: Test, { site, alphaAdmin }: Scene): Promise<void> {
   const alpha = await Session.open(site.as(alphaAdmin));
-  t.ok(await within(5000, async () => (await alpha.ask(generate)).status === 200), 'alpha is served again, without a restart');
-  t.equal((await alpha.ask({ method: 'GET', path: '/v1/key/describe/unrecorded' })).status, 404, 'what was refused was not done');
+  t.ok(
+    await within(5000, async () => (await alpha.ask(generate)).status === 200),
+    'alpha is served again, without a restart',
+  );
+  t.equal(
+    (await alpha.ask({ method: 'GET', path: '/v1/key/describe/unrecorded' })).status,
+    404,
+    'what was refused was not done',
+  );
   t.equal((await alpha.ask({ method: 'GET', path: '/v1/key/describe/app' })).status, 200);
   alpha.close();
 }
@@ -156,7 +179,10 @@ t.test('a full audit disk: no key without its record', { timeout: 40_000 }, asyn
   await site.server.stop();
   t.same(load.other, [], 'every answer is a key or a 503');
   const written = releases(readFileSync(record, 'utf8'));
-  t.ok(load.keys > 100 && written >= load.keys, `${load.keys} keys received, ${written} records of a release`);
+  t.ok(
+    load.keys > 100 && written >= load.keys,
+    `${load.keys} keys received, ${written} records of a release`,
+  );
 });
 
 t.test('a hung audit disk: no key without its record', { timeout: 40_000 }, async (t) => {
@@ -175,7 +201,8 @@ t.test('a hung audit disk: no key without its record', { timeout: 40_000 }, asyn
   const drain = (): void => {
     const chunk = Buffer.alloc(65_536);
     try {
-      for (let n = readSync(reader, chunk); n > 0; n = readSync(reader, chunk)) chunks.push(Buffer.from(chunk.subarray(0, n)));
+      for (let n = readSync(reader, chunk); n > 0; n = readSync(reader, chunk))
+        chunks.push(Buffer.from(chunk.subarray(0, n)));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
     }
@@ -184,7 +211,10 @@ t.test('a hung audit disk: no key without its record', { timeout: 40_000 }, asyn
   const session = await Session.open(site.as(made.alphaAdmin));
   const load = new Load(session, 8);
   t.ok(await within(10_000, () => load.refused > 50), 'the pipe fills and keys are refused');
-  t.ok(load.slowestMs < 2000, `no caller waits much longer than the deadline (${Math.round(load.slowestMs)} ms)`);
+  t.ok(
+    load.slowestMs < 2000,
+    `no caller waits much longer than the deadline (${Math.round(load.slowestMs)} ms)`,
+  );
   await othersGoOn(t, made);
   const draining = setInterval(drain, 5);
   const before = load.keys;
@@ -206,8 +236,19 @@ t.test('a flood of strangers takes no tenant its audit space', { timeout: 40_000
     const site = new Site();
     t.teardown(() => site.remove());
     const [admin, other] = [issue('admin'), issue('other')];
-    const alpha = { name: 'alpha', admins: [admin.identity], clients: unverified, audit: { path: 'alpha.jsonl' }, keys: ['app'] };
-    const beta = { name: 'beta', admins: [other.identity], clients: unverified, audit: { path: 'beta.jsonl' } };
+    const alpha = {
+      name: 'alpha',
+      admins: [admin.identity],
+      clients: unverified,
+      audit: { path: 'alpha.jsonl' },
+      keys: ['app'],
+    };
+    const beta = {
+      name: 'beta',
+      admins: [other.identity],
+      clients: unverified,
+      audit: { path: 'beta.jsonl' },
+    };
     await site.start(
       `${listenerYaml}audit: {path: server.jsonl, maxRecordsPerSecond: 20}\n${alone ? tenantsYaml(alpha) : tenantsYaml(alpha, beta)}`,
     );
@@ -215,12 +256,17 @@ t.test('a flood of strangers takes no tenant its audit space', { timeout: 40_000
     const stranger = await Session.open(site.as(issue('stranger')));
     const asked = 2000;
     for (let i = 0; i < asked; i += 100) {
-      const batch = await Promise.all(Array.from({ length: 100 }, (_, k) => stranger.ask({ ...generate, path: `/v1/key/generate/flood-${i + k}` })));
+      const batch = await Promise.all(
+        Array.from({ length: 100 }, (_, k) =>
+          stranger.ask({ ...generate, path: `/v1/key/generate/flood-${i + k}` }),
+        ),
+      );
       t.ok(batch.every(({ status }) => status === 403));
     }
     stranger.close();
     const hollow = 100;
-    for (let i = 0; i < hollow; i++) (await openSocket(site.as(undefined), 'h2').catch(() => undefined))?.destroy();
+    for (let i = 0; i < hollow; i++)
+      (await openSocket(site.as(undefined), 'h2').catch(() => undefined))?.destroy();
     t.equal((await askHttp2(site.as(admin), generate)).status, 200, 'alpha is served');
     const seconds = Math.ceil((performance.now() - startMs) / 1000) + 1;
     await site.server.stop();
@@ -228,10 +274,17 @@ t.test('a flood of strangers takes no tenant its audit space', { timeout: 40_000
     const alphaText = readFileSync(site.file('alpha.jsonl'), 'utf8');
     t.notMatch(alphaText, /flood/, `${who}: nothing of the flood in alpha's records`);
     t.equal(releases(alphaText), 1, `${who}: alpha's own record is there`);
-    if (existsSync(site.file('beta.jsonl'))) t.equal(readFileSync(site.file('beta.jsonl'), 'utf8'), '', `${who}: nothing in beta's`);
+    if (existsSync(site.file('beta.jsonl')))
+      t.equal(readFileSync(site.file('beta.jsonl'), 'utf8'), '', `${who}: nothing in beta's`);
     const server = linesOf(readFileSync(site.file('server.jsonl'), 'utf8'));
-    t.ok(server.length <= seconds * 40, `${who}: ${server.length} lines in ${seconds} s, bounded by the quota`);
+    t.ok(
+      server.length <= seconds * 40,
+      `${who}: ${server.length} lines in ${seconds} s, bounded by the quota`,
+    );
     const counted = server.reduce((sum, line) => sum + (line.sello.count ?? 1), 0);
-    t.ok(counted >= asked + hollow && counted <= asked + hollow + 2, `${who}: and every refusal is counted (${counted})`);
+    t.ok(
+      counted >= asked + hollow && counted <= asked + hollow + 2,
+      `${who}: and every refusal is counted (${counted})`,
+    );
   }
 });

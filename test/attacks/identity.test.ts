@@ -49,7 +49,12 @@ t.test("a certificate of one's own before a victim's public one is not the victi
     for (const [face, ask] of Object.entries(faces)) {
       const say = async (...chain: readonly [Issued, ...Issued[]]): Promise<string> => {
         const [leaf, ...behind] = chain;
-        return textOf(await ask({ port: site.port, credentials: credentialsOf(leaf, ...behind), tlsVersion }, describeKey));
+        return textOf(
+          await ask(
+            { port: site.port, credentials: credentialsOf(leaf, ...behind), tlsVersion },
+            describeKey,
+          ),
+        );
       };
       const how = `${tlsVersion}, ${face}`;
       t.match(await say(victim), /^200 /, `${how}: the victim itself is let in`);
@@ -73,7 +78,12 @@ interface ProxyScene {
 }
 
 async function proxyScene(t: Test): Promise<ProxyScene> {
-  const [proxy, admin, node, betaAdmin] = [issue('proxy'), issue('admin'), issue('node'), issue('beta admin')];
+  const [proxy, admin, node, betaAdmin] = [
+    issue('proxy'),
+    issue('admin'),
+    issue('node'),
+    issue('beta admin'),
+  ];
   const site = await siteWith(
     t,
     {
@@ -109,18 +119,52 @@ t.test('a proxy header counts from a listed proxy alone, once, and whole', async
     t.match(await say(listed, forwarding(escaped(admin))), /^200 /, `${face}: URL-encoded PEM`);
     t.match(await say(listed, forwarding(base64(admin))), /^200 /, `${face}: base64 DER`);
     t.match(await say(listed, forwarding(`:${base64(admin)}:`)), /^200 /, `${face}: RFC 9440`);
-    t.equal(await say(site.as(stranger), forwarding(escaped(admin))), refused, `${face}: from an unlisted peer`);
-    t.equal(await say(site.as(betaAdmin), forwarding(escaped(proxy))), (await say(site.as(betaAdmin), describeKey)), `${face}: from another tenant's admin it changes nothing`);
-    t.equal(await say(site.as(authority('ca'), proxy), forwarding(escaped(admin))), required, `${face}: own CA before the proxy's public certificate`);
+    t.equal(
+      await say(site.as(stranger), forwarding(escaped(admin))),
+      refused,
+      `${face}: from an unlisted peer`,
+    );
+    t.equal(
+      await say(site.as(betaAdmin), forwarding(escaped(proxy))),
+      await say(site.as(betaAdmin), describeKey),
+      `${face}: from another tenant's admin it changes nothing`,
+    );
+    t.equal(
+      await say(site.as(authority('ca'), proxy), forwarding(escaped(admin))),
+      required,
+      `${face}: own CA before the proxy's public certificate`,
+    );
     t.match(await say(listed, describeKey), /^400 /, `${face}: no header`);
     t.match(await say(listed, forwarding('')), /^400 /, `${face}: empty header`);
-    t.match(await say(listed, forwarding([escaped(admin), escaped(stranger)])), /^400 /, `${face}: two headers`);
-    t.match(await say(listed, forwarding(escaped(admin) + escaped(stranger))), /^400 /, `${face}: two certificates`);
+    t.match(
+      await say(listed, forwarding([escaped(admin), escaped(stranger)])),
+      /^400 /,
+      `${face}: two headers`,
+    );
+    t.match(
+      await say(listed, forwarding(escaped(admin) + escaped(stranger))),
+      /^400 /,
+      `${face}: two certificates`,
+    );
     t.equal(await say(listed, forwarding(escaped(authority('ca')))), required, `${face}: a CA certificate`);
     t.equal(await say(listed, forwarding(escaped(stranger))), refused, `${face}: a stranger's certificate`);
     t.equal(await say(listed, forwarding(escaped(betaAdmin))), refused, `${face}: another tenant's admin`);
-    t.equal(await say(listed, forwarding(escaped(proxy))), refused, `${face}: the proxy itself has no rights`);
-    for (const garbage of ['x', '%', '%zz', ':', '::', 'AAAA', '-----BEGIN CERTIFICATE-----', `${base64(admin)}AAAA`, 'A'.repeat(12_000)]) {
+    t.equal(
+      await say(listed, forwarding(escaped(proxy))),
+      refused,
+      `${face}: the proxy itself has no rights`,
+    );
+    for (const garbage of [
+      'x',
+      '%',
+      '%zz',
+      ':',
+      '::',
+      'AAAA',
+      '-----BEGIN CERTIFICATE-----',
+      `${base64(admin)}AAAA`,
+      'A'.repeat(12_000),
+    ]) {
       t.match(await say(listed, forwarding(garbage)), /^400 /, `${face}: garbage ${garbage.slice(0, 12)}`);
     }
   }
@@ -142,12 +186,28 @@ t.test('X-Forwarded-For is an address only when a listed proxy says so', async (
   for (const [face, ask] of Object.entries(faces)) {
     const say = async (from: Target, call: Call): Promise<string> => textOf(await ask(from, call));
     t.equal(await say(site.as(node), describeKey), refused, `${face}: from outside`);
-    t.equal(await say(site.as(node), { ...describeKey, headers: inside }), refused, `${face}: by the client's own word`);
-    t.match(await say(site.as(proxy), forwarding(escaped(node), inside)), /^200 /, `${face}: by the proxy's word`);
+    t.equal(
+      await say(site.as(node), { ...describeKey, headers: inside }),
+      refused,
+      `${face}: by the client's own word`,
+    );
+    t.match(
+      await say(site.as(proxy), forwarding(escaped(node), inside)),
+      /^200 /,
+      `${face}: by the proxy's word`,
+    );
     for (const bad of ['', 'x', '10.1.2.3.4', '11.0.0.1', 'unknown']) {
-      t.equal(await say(site.as(proxy), forwarding(escaped(node), { 'x-forwarded-for': bad })), refused, `${face}: proxy says '${bad}'`);
+      t.equal(
+        await say(site.as(proxy), forwarding(escaped(node), { 'x-forwarded-for': bad })),
+        refused,
+        `${face}: proxy says '${bad}'`,
+      );
     }
-    t.equal(await say(site.as(proxy), forwarding(escaped(node))), refused, `${face}: the proxy's own address stands for nobody`);
+    t.equal(
+      await say(site.as(proxy), forwarding(escaped(node))),
+      refused,
+      `${face}: the proxy's own address stands for nobody`,
+    );
   }
 });
 
@@ -180,10 +240,15 @@ t.test('where chains are verified, the proxy and its client each need one', asyn
   t.equal(await say(site.as(expiredProxy), admin), 'tls', 'an expired proxy');
   const forged = issue('admin', { privateKey: proxy.privateKey, issuer: betaCa });
   t.equal(await say(site.as(forged), admin), refused, "the proxy's key under another CA");
-  const under = (issuer?: Issued): Issued => issue('admin', { privateKey: admin.privateKey, ...(issuer ? { issuer } : {}) });
+  const under = (issuer?: Issued): Issued =>
+    issue('admin', { privateKey: admin.privateKey, ...(issuer ? { issuer } : {}) });
   t.equal(await say(site.as(proxy), under()), refused, 'a self-signed client');
   t.equal(await say(site.as(proxy), under(betaCa)), refused, "a client under another tenant's CA");
-  t.equal(await say(site.as(proxy), issue('admin', { privateKey: admin.privateKey, issuer: alphaCa, ...past })), refused, 'an expired client');
+  t.equal(
+    await say(site.as(proxy), issue('admin', { privateKey: admin.privateKey, issuer: alphaCa, ...past })),
+    refused,
+    'an expired client',
+  );
 });
 
 t.test('a revoked client stops at its next request on connections that are open', async (t) => {
@@ -204,8 +269,8 @@ t.test('a revoked client stops at its next request on connections that are open'
       keys: ['app-1'],
     });
   const scenes = {
-    'CRL': { then: () => site.write('ca.crl', revocationList(ca, [node], 2)), allowed: true },
-    'policy': { then: () => undefined, allowed: false },
+    CRL: { then: () => site.write('ca.crl', revocationList(ca, [node], 2)), allowed: true },
+    policy: { then: () => undefined, allowed: false },
   };
   for (const [what, { then, allowed }] of Object.entries(scenes)) {
     site.write('ca.crl', revocationList(ca, []));
@@ -240,16 +305,28 @@ t.test('no session is resumed: each connection proves its certificate', async (t
   const site = await siteWith(t, { name: 'alpha', admins: [admin.identity], clients: unverified });
   for (const tlsVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     let offered: Buffer | undefined;
-    const first = tls.connect({ ...tlsOptions({ ...site.as(admin), tlsVersion }), port: site.port, ALPNProtocols: ['http/1.1'] });
+    const first = tls.connect({
+      ...tlsOptions({ ...site.as(admin), tlsVersion }),
+      port: site.port,
+      ALPNProtocols: ['http/1.1'],
+    });
     first.on('session', (session: Buffer) => (offered = session));
     await once(first, 'secureConnect');
     first.write('GET /version HTTP/1.1\r\nHost: x\r\n\r\n');
     await once(first, 'data');
     const session = offered ?? first.getSession();
     // OpenSSL cannot be kept from sending TLS 1.3 tickets through Node; without ticket keys they are names that nobody remembers.
-    t.ok((first.getTLSTicket()?.length ?? 0) <= 32, `${tlsVersion}: nothing of the client is sealed in what it gets`);
+    t.ok(
+      (first.getTLSTicket()?.length ?? 0) <= 32,
+      `${tlsVersion}: nothing of the client is sealed in what it gets`,
+    );
     first.destroy();
-    const again = tls.connect({ ...tlsOptions({ ...site.as(admin), tlsVersion }), port: site.port, session, ALPNProtocols: ['http/1.1'] });
+    const again = tls.connect({
+      ...tlsOptions({ ...site.as(admin), tlsVersion }),
+      port: site.port,
+      session,
+      ALPNProtocols: ['http/1.1'],
+    });
     await once(again, 'secureConnect');
     t.equal(again.isSessionReused(), false, `${tlsVersion}: what the first connection left is not taken`);
     again.destroy();
@@ -261,7 +338,11 @@ t.test('a listener with server names answers to no other', async (t) => {
   const site = new Site();
   t.teardown(() => site.remove());
   const named = listenerYaml.replace('    tls:', '    serverNames: [kms.example.org]\n    tls:');
-  await site.start(named + serverAuditOff + tenantsYaml({ name: 'alpha', admins: [admin.identity], clients: unverified, keys: ['app-1'] }));
+  await site.start(
+    named +
+      serverAuditOff +
+      tenantsYaml({ name: 'alpha', admins: [admin.identity], clients: unverified, keys: ['app-1'] }),
+  );
   const good = 'kms.example.org';
   const cases: readonly [serverName: string | undefined, authority: string, status: number][] = [
     [good, good, 200],
@@ -280,11 +361,16 @@ t.test('a listener with server names answers to no other', async (t) => {
     const said = `SNI ${serverName ?? 'none'}, name ${authority}`;
     const http1 = await askHttp1(target, { ...describeKey, headers: { host: authority } });
     t.equal(http1.status, status, `HTTP/1.1: ${said}`);
-    const http2 = await askHttp2(target, { ...describeKey, headers: { ':authority': authority } }).catch(() => undefined);
+    const http2 = await askHttp2(target, { ...describeKey, headers: { ':authority': authority } }).catch(
+      () => undefined,
+    );
     // nghttp2 itself ends a request whose authority is none.
     t.equal(http2?.status ?? (/[@#]/.test(authority) ? 421 : undefined), status, `HTTP/2: ${said}`);
   }
-  const both = await askHttp2(site.as(admin), { ...describeKey, headers: { ':authority': good, host: 'other.example.org' } }).catch(() => undefined);
+  const both = await askHttp2(site.as(admin), {
+    ...describeKey,
+    headers: { ':authority': good, host: 'other.example.org' },
+  }).catch(() => undefined);
   t.not(both?.status, 200, 'HTTP/2: two names that differ');
 });
 
@@ -293,8 +379,15 @@ t.test('plain HTTP and other protocols get no answer of a face', async (t) => {
   const site = await siteWith(t, { name: 'alpha', admins: [admin.identity], clients: unverified });
   const socket = await openSocket(site.as(admin), 'http/1.1');
   socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-  const [reply] = (await Promise.race([once(socket, 'data'), once(socket, 'close').then(() => [Buffer.from('closed')])])) as [Buffer];
+  const [reply] = (await Promise.race([
+    once(socket, 'data'),
+    once(socket, 'close').then(() => [Buffer.from('closed')]),
+  ])) as [Buffer];
   t.notMatch(reply.toString('latin1'), /^HTTP\/1\.1 200/);
   socket.destroy();
-  t.equal((await askHttp2(site.as(admin), { method: 'GET', path: '/version' })).status, 200, 'and the server goes on');
+  t.equal(
+    (await askHttp2(site.as(admin), { method: 'GET', path: '/version' })).status,
+    200,
+    'and the server goes on',
+  );
 });

@@ -19,7 +19,14 @@ export interface LoadReport {
   readonly p99Ms: number;
 }
 
-async function load({ port, credentials, path, callers, durationMs, pauseMs }: LoadOrder): Promise<LoadReport> {
+async function load({
+  port,
+  credentials,
+  path,
+  callers,
+  durationMs,
+  pauseMs,
+}: LoadOrder): Promise<LoadReport> {
   const session = await Session.open({ port, credentials });
   const statuses: Record<string, number> = {};
   const took: number[] = [];

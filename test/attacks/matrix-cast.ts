@@ -4,7 +4,16 @@
  */
 import { operations } from '../../src/access/operations.ts';
 import { kesRoutes } from '../../src/api/kes/routes.ts';
-import { authority, credentialsOf, dayMs, hourMs, issue, revocationList, type Credentials, type Issued } from './pki.ts';
+import {
+  authority,
+  credentialsOf,
+  dayMs,
+  hourMs,
+  issue,
+  revocationList,
+  type Credentials,
+  type Issued,
+} from './pki.ts';
 import type { PolicyYaml, RuleYaml, Site, TenantYaml } from './site.ts';
 
 export interface Cast {
@@ -24,7 +33,11 @@ export interface Verifying {
 }
 
 export function buildCast(site: Site, verifying: Verifying): Cast {
-  const [alphaCa, betaCa, strangerCa] = [authority('alpha CA'), authority('beta CA'), authority('stranger CA')];
+  const [alphaCa, betaCa, strangerCa] = [
+    authority('alpha CA'),
+    authority('beta CA'),
+    authority('stranger CA'),
+  ];
   const clients = new Map<string, Credentials | undefined>([['none', undefined]]);
   const admins: string[] = [];
   const admin = (name: string, leaf: Issued, credentials = credentialsOf(leaf)): Issued => {
@@ -38,7 +51,14 @@ export function buildCast(site: Site, verifying: Verifying): Cast {
   clients.set('unknown of stranger CA', credentialsOf(issue('nobody', { issuer: strangerCa }), strangerCa));
   clients.set('unknown of alpha CA', credentialsOf(issue('nobody', { issuer: alphaCa })));
   clients.set('unknown of beta CA', credentialsOf(issue('nobody', { issuer: betaCa })));
-  admin('expired', issue('expired', { issuer: alphaCa, notBefore: new Date(now - 2 * dayMs), notAfter: new Date(now - hourMs) }));
+  admin(
+    'expired',
+    issue('expired', {
+      issuer: alphaCa,
+      notBefore: new Date(now - 2 * dayMs),
+      notAfter: new Date(now - hourMs),
+    }),
+  );
   admin('not yet valid', issue('early', { issuer: alphaCa, notBefore: new Date(now + hourMs) }));
   const revoked = admin('revoked', issue('revoked', { issuer: alphaCa }));
   admin('server usage', issue('server', { issuer: alphaCa, extendedKeyUsage: ['serverAuth'] }));
@@ -48,9 +68,15 @@ export function buildCast(site: Site, verifying: Verifying): Cast {
   admin('admin of beta CA', issue('misissued', { issuer: betaCa }));
   const victim = admin('admin', issue('admin', { issuer: alphaCa }));
   const attackerCa = authority('attacker');
-  clients.set('own CA before admin', { cert: attackerCa.certificatePem + victim.certificatePem, key: attackerCa.privateKeyPem });
+  clients.set('own CA before admin', {
+    cert: attackerCa.certificatePem + victim.certificatePem,
+    key: attackerCa.privateKeyPem,
+  });
   const attacker = issue('attacker');
-  clients.set('own leaf before admin', { cert: attacker.certificatePem + victim.certificatePem, key: attacker.privateKeyPem });
+  clients.set('own leaf before admin', {
+    cert: attacker.certificatePem + victim.certificatePem,
+    key: attacker.privateKeyPem,
+  });
   clients.set('admin before a second leaf', credentialsOf(victim, attacker));
   clients.set('admin with chain', credentialsOf(victim, alphaCa));
 
@@ -61,7 +87,8 @@ export function buildCast(site: Site, verifying: Verifying): Cast {
     policies[policy] = { allow, deny, identities: [leaf.identity] };
   };
   permitted('no rule', 'nothing', []);
-  for (const operation of operations) permitted(`op ${operation}`, `op-${operation}`, [{ operations: [operation] }]);
+  for (const operation of operations)
+    permitted(`op ${operation}`, `op-${operation}`, [{ operations: [operation] }]);
   permitted('op *', 'op-all', [{ operations: ['*'] }]);
   permitted('op * but issue', 'op-all-but-issue', [{ operations: ['*'] }], [{ operations: ['issue'] }]);
   permitted('op * on app-*', 'op-app', [{ operations: ['*'], keys: ['app-*'] }]);
@@ -74,7 +101,12 @@ export function buildCast(site: Site, verifying: Verifying): Cast {
   permitted('kes /v1/*', 'kes-all', [{ kes: '/v1/*' }]);
   permitted('kes /v1/* but generate', 'kes-all-but', [{ kes: '/v1/*' }], [{ kes: '/v1/key/generate/*' }]);
   permitted('kes /v1/key/generate/other-*', 'kes-other', [{ kes: '/v1/key/generate/other-*' }]);
-  permitted('op * but kes generate', 'op-but-kes', [{ operations: ['*'] }], [{ kes: '/v1/key/generate/app-1' }]);
+  permitted(
+    'op * but kes generate',
+    'op-but-kes',
+    [{ operations: ['*'] }],
+    [{ kes: '/v1/key/generate/app-1' }],
+  );
 
   const betaAdmin = issue('beta admin', { issuer: betaCa });
   const betaNode = issue('beta node', { issuer: betaCa });
@@ -89,14 +121,18 @@ export function buildCast(site: Site, verifying: Verifying): Cast {
     alpha: {
       name: 'alpha',
       admins,
-      clients: verifying.alpha ? { auth: 'on', ca: 'alpha-ca.pem', crls: ['alpha.crl'] } : { auth: 'off', requireClientAuthEku: false },
+      clients: verifying.alpha
+        ? { auth: 'on', ca: 'alpha-ca.pem', crls: ['alpha.crl'] }
+        : { auth: 'off', requireClientAuthEku: false },
       policies,
       keys: ['app-1'],
     },
     beta: {
       name: 'beta',
       admins: [betaAdmin.identity],
-      clients: verifying.beta ? { auth: 'on', ca: 'beta-ca.pem' } : { auth: 'off', requireClientAuthEku: false },
+      clients: verifying.beta
+        ? { auth: 'on', ca: 'beta-ca.pem' }
+        : { auth: 'off', requireClientAuthEku: false },
       policies: { node: { allow: [{ operations: ['*'] }], identities: [betaNode.identity] } },
     },
     alphaOnly: ['app-1', 'op-issue', victim.identity, 'alpha'],

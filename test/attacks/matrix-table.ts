@@ -26,7 +26,12 @@ export function formatTable(variants: ReadonlyMap<string, Cells>): string {
     const width = Math.max(variant.length + 2, ...[...rows.keys()].map((name) => name.length));
     const line = (head: string, cells: readonly string[]): string =>
       [head.padEnd(width), ...cells.map((cell, i) => cell.padEnd(columns[i]!.length))].join(' | ').trimEnd();
-    sections.push([line(`= ${variant}`, columns), ...[...rows].map(([name, cells]) => line(name, [...cells.values()]))].join('\n'));
+    sections.push(
+      [
+        line(`= ${variant}`, columns),
+        ...[...rows].map(([name, cells]) => line(name, [...cells.values()])),
+      ].join('\n'),
+    );
   }
   return sections.join('\n\n');
 }

@@ -99,7 +99,9 @@ async function ask(session: Session, call: Call): Promise<Answer | undefined> {
 
 async function observe(site: Site, cast: Cast, leaks: string[]): Promise<Cells> {
   const own = await Session.open(site.as(cast.alphaAdmin));
-  const issued = JSON.parse((await own.ask({ method: 'POST', path: '/v1/key/generate/app-1', body: '{}' })).body.toString()) as {
+  const issued = JSON.parse(
+    (await own.ask({ method: 'POST', path: '/v1/key/generate/app-1', body: '{}' })).body.toString(),
+  ) as {
     ciphertext: string;
   };
   const requests = new Requests(issued.ciphertext);
@@ -113,11 +115,13 @@ async function observe(site: Site, cast: Cast, leaks: string[]): Promise<Cells> 
       cells.set(column, answer === undefined ? 'tls' : String(answer.status));
       if (answer === undefined || !/^(none|unknown|beta|own)/.test(name)) return;
       const said = answer.body.toString('latin1') + JSON.stringify(answer.headers);
-      for (const text of cast.alphaOnly) if (said.includes(text)) leaks.push(`${name} reads '${text}' at ${call.path}`);
+      for (const text of cast.alphaOnly)
+        if (said.includes(text)) leaks.push(`${name} reads '${text}' at ${call.path}`);
     };
     for (const route of kesRoutes) {
       const call = requests.of(route, cast.alphaAdmin.identity);
-      if (route.name === 'key-delete') await own.ask({ method: 'PUT', path: call.path.replace('delete', 'create') });
+      if (route.name === 'key-delete')
+        await own.ask({ method: 'PUT', path: call.path.replace('delete', 'create') });
       await put(route.name, call);
     }
     for (const [column, call] of Object.entries(beside)) await put(column, call);
@@ -154,7 +158,8 @@ for (const [variant, verifying] of Object.entries(variants)) {
     for (const [name, cells] of rows) {
       for (const [column, status] of cells) {
         const wanted = expected.get(name)?.get(column);
-        if (wanted !== status) differences.push(`${name} × ${column}: expected ${wanted ?? 'no such cell'}, got ${status}`);
+        if (wanted !== status)
+          differences.push(`${name} × ${column}: expected ${wanted ?? 'no such cell'}, got ${status}`);
       }
     }
     t.same(differences, [], 'no cell differs');
@@ -163,7 +168,9 @@ for (const [variant, verifying] of Object.entries(variants)) {
 
 if (isWriting) {
   t.teardown(() => {
-    const head = readFileSync(tableFile, { encoding: 'utf8', flag: 'a+' }).split('\n').filter((line) => line.startsWith('#'));
+    const head = readFileSync(tableFile, { encoding: 'utf8', flag: 'a+' })
+      .split('\n')
+      .filter((line) => line.startsWith('#'));
     writeFileSync(tableFile, `${head.join('\n')}\n\n${formatTable(observed)}\n`);
   });
 }

@@ -1,5 +1,9 @@
 /** Certificates of two tenants and of those who would like to be one of them: each made in memory, once per test file. */
-import { issueCertificate, issueRevocationList, type IssuedCertificate } from '../../src/access/issue-certificate.ts';
+import {
+  issueCertificate,
+  issueRevocationList,
+  type IssuedCertificate,
+} from '../../src/access/issue-certificate.ts';
 
 export const hourMs = 3_600_000;
 export const dayMs = 24 * hourMs;

@@ -32,7 +32,9 @@ async function exchange(target: Target, raw: SmugglingCase['raw']): Promise<Exch
   while (!closed && performance.now() - lastMs < quietMs) await pause(10);
   socket.destroy();
   const text = Buffer.concat(chunks).toString('latin1');
-  const statuses = [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map((match) => Number(match[1])).filter((status) => status >= 200);
+  const statuses = [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)]
+    .map((match) => Number(match[1]))
+    .filter((status) => status >= 200);
   return { statuses, closed };
 }
 
@@ -43,14 +45,20 @@ t.test('no request hides in another', async (t) => {
   await site.start(
     listenerYaml +
       serverAuditOff +
-      tenantsYaml({ name: 'alpha', admins: [admin.identity], clients: { auth: 'off', requireClientAuthEku: false }, keys: ['app-1'] }),
+      tenantsYaml({
+        name: 'alpha',
+        admins: [admin.identity],
+        clients: { auth: 'off', requireClientAuthEku: false },
+        keys: ['app-1'],
+      }),
   );
   const target = site.as(admin);
   const crashes: unknown[] = [];
   const crashed = (error: unknown): void => void crashes.push(error);
   process.on('uncaughtException', crashed);
   t.teardown(() => process.off('uncaughtException', crashed));
-  const keyStatus = async (): Promise<number> => (await askHttp2(target, { method: 'GET', path: '/v1/key/describe/smuggled' })).status;
+  const keyStatus = async (): Promise<number> =>
+    (await askHttp2(target, { method: 'GET', path: '/v1/key/describe/smuggled' })).status;
 
   const inParallel = 8;
   for (let i = 0; i < corpus.length; i += inParallel) {
@@ -62,7 +70,10 @@ t.test('no request hides in another', async (t) => {
       else if (want === 'waits') t.same(statuses, [], `${name}: no answer before its end`);
       else {
         t.ok(statuses.length <= 1, `${name}: at most one answer (${statuses.join(' ')})`);
-        t.ok(statuses.every((status) => status >= 300), `${name}: refused (${statuses.join(' ')})`);
+        t.ok(
+          statuses.every((status) => status >= 300),
+          `${name}: refused (${statuses.join(' ')})`,
+        );
         t.ok(closed || statuses.length === 1, `${name}: answered or closed`);
       }
     }

@@ -83,7 +83,10 @@ t.test('an error is shared by those who wait, and not kept', async (t) => {
   const { cache, state, fail } = setUp();
   state.answer = fail('SELLO_STORE_UNREACHABLE');
   const results = await Promise.allSettled([cache.load(k), cache.load(k), cache.load(k)]);
-  t.strictSame(results.map((result) => result.status), ['rejected', 'rejected', 'rejected']);
+  t.strictSame(
+    results.map((result) => result.status),
+    ['rejected', 'rejected', 'rejected'],
+  );
   t.equal(state.loads, 1);
   state.answer = (name) => ({ name, serial: 9, wiped: false });
   t.equal((await cache.load(k)).serial, 9);
@@ -154,7 +157,10 @@ t.test('the number of entries is bounded, and the longest unused leave first', a
   cache.getFresh(key('a'));
   await cache.load(key('d'));
   await turn();
-  t.strictSame(['a', 'b', 'c', 'd'].map((name) => cache.peek(key(name)) !== undefined), [true, false, true, true]);
+  t.strictSame(
+    ['a', 'b', 'c', 'd'].map((name) => cache.peek(key(name)) !== undefined),
+    [true, false, true, true],
+  );
   t.ok(values.get('b')!.wiped);
   t.notOk(values.get('a')!.wiped);
   t.match(cache.counters, { entries: 3, evictions: 1 });
@@ -199,21 +205,24 @@ t.test('absence is not remembered when that is off, and ends with an invalidatio
   t.ok(await on.cache.load(k), 'created since');
 });
 
-t.test('a load begun before an invalidation is not kept, and its waiters get what is true after it', async (t) => {
-  const { cache, state, fail } = setUp();
-  const store = held<Value>();
-  state.answer = () => store.promise;
-  const waiter = cache.load(k);
-  await turn();
-  cache.invalidate(k);
-  state.answer = fail('SELLO_KEY_NOT_FOUND');
-  const old = { name: k, serial: 1, wiped: false };
-  store.resolve(old);
-  await t.rejects(waiter, { code: 'SELLO_KEY_NOT_FOUND' });
-  t.equal(cache.peek(k), undefined);
-  await turn();
-  t.ok(old.wiped);
-});
+t.test(
+  'a load begun before an invalidation is not kept, and its waiters get what is true after it',
+  async (t) => {
+    const { cache, state, fail } = setUp();
+    const store = held<Value>();
+    state.answer = () => store.promise;
+    const waiter = cache.load(k);
+    await turn();
+    cache.invalidate(k);
+    state.answer = fail('SELLO_KEY_NOT_FOUND');
+    const old = { name: k, serial: 1, wiped: false };
+    store.resolve(old);
+    await t.rejects(waiter, { code: 'SELLO_KEY_NOT_FOUND' });
+    t.equal(cache.peek(k), undefined);
+    await turn();
+    t.ok(old.wiped);
+  },
+);
 
 t.test('an absence found before an invalidation is not kept either', async (t) => {
   const { cache, state } = setUp();
@@ -252,28 +261,31 @@ t.test('a name invalidated without end is an error, not an endless loop', async 
   t.equal(state.loads, 8);
 });
 
-t.test('while the store is down, a key is served past its life within offline, and the store asked once a second', async (t) => {
-  const { cache, state, fail } = setUp({ expiryMs: 10_000, unusedMs: 0, offlineMs: 60_000 });
-  const value = await cache.load(k);
-  state.answer = fail('SELLO_STORE_UNREACHABLE');
-  state.nowMs += 10_000;
-  t.equal(cache.getFresh(k), undefined, 'past its life the store is asked');
-  t.equal(await cache.load(k), value);
-  t.equal(state.loads, 2);
-  for (let i = 0; i < 100; i++) t.equal(cache.getFresh(k), value, 'served at once');
-  t.equal(state.loads, 2);
-  for (let second = 1; second < 60; second++) {
+t.test(
+  'while the store is down, a key is served past its life within offline, and the store asked once a second',
+  async (t) => {
+    const { cache, state, fail } = setUp({ expiryMs: 10_000, unusedMs: 0, offlineMs: 60_000 });
+    const value = await cache.load(k);
+    state.answer = fail('SELLO_STORE_UNREACHABLE');
+    state.nowMs += 10_000;
+    t.equal(cache.getFresh(k), undefined, 'past its life the store is asked');
+    t.equal(await cache.load(k), value);
+    t.equal(state.loads, 2);
+    for (let i = 0; i < 100; i++) t.equal(cache.getFresh(k), value, 'served at once');
+    t.equal(state.loads, 2);
+    for (let second = 1; second < 60; second++) {
+      state.nowMs += 1_000;
+      for (let i = 0; i < 5; i++) t.equal(cache.getFresh(k) ?? (await cache.load(k)), value);
+      await turn();
+    }
+    t.equal(state.loads, 2 + 59);
+    t.ok(cache.counters.stale > 300);
     state.nowMs += 1_000;
-    for (let i = 0; i < 5; i++) t.equal(cache.getFresh(k) ?? (await cache.load(k)), value);
+    await t.rejects(cache.load(k), { code: 'SELLO_STORE_UNREACHABLE' }, '60 s after its end of life');
     await turn();
-  }
-  t.equal(state.loads, 2 + 59);
-  t.ok(cache.counters.stale > 300);
-  state.nowMs += 1_000;
-  await t.rejects(cache.load(k), { code: 'SELLO_STORE_UNREACHABLE' }, '60 s after its end of life');
-  await turn();
-  t.ok(value.wiped);
-});
+    t.ok(value.wiped);
+  },
+);
 
 t.test('stale service ends as soon as the store answers', async (t) => {
   const { cache, state, fail } = setUp({ expiryMs: 10_000, unusedMs: 0, offlineMs: 60_000 });

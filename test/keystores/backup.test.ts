@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import {
   backupFileKeystore,
   checkFileBackup,
@@ -15,7 +15,9 @@ import { fileConfig, temporaryFolder, type FileConfig } from './folders.ts';
 
 const keyCount = 300;
 
-async function filledStore(test: typeof t): Promise<{ config: FileConfig; store: Keystore; values: Map<string, Buffer> }> {
+async function filledStore(
+  test: Test,
+): Promise<{ config: FileConfig; store: Keystore; values: Map<string, Buffer> }> {
   const config = await fileConfig(test);
   const store = await openKeystore(config);
   test.teardown(() => store.close());
@@ -44,7 +46,8 @@ t.test('a backup of a store in use restores every key, needs no root key, and sh
   t.equal((await stat(out)).mode & 0o777, 0o600);
   t.strictSame(await readdir(folder), ['keys.backup'], 'nothing beside it');
   const content = await readFile(out);
-  for (const value of values.values()) if (content.includes(value.subarray(0, 16))) t.fail('a key byte in the backup');
+  for (const value of values.values())
+    if (content.includes(value.subarray(0, 16))) t.fail('a key byte in the backup');
   t.notOk(content.includes('backed-up'), 'no name either');
 
   const rootKey = await readRootKey(config.rootKey);
@@ -70,9 +73,19 @@ t.test('never writes over anything', async (t) => {
   await rejectsWith(t, restoreFileKeystore(out, config.path), 'SELLO_STORE_NOT_EMPTY', 'a store that exists');
   await mkdir(path.join(folder, 'other'));
   await writeFile(path.join(folder, 'other', 'file'), '');
-  await rejectsWith(t, restoreFileKeystore(out, path.join(folder, 'other')), 'SELLO_STORE_NOT_EMPTY', 'a folder of something else');
+  await rejectsWith(
+    t,
+    restoreFileKeystore(out, path.join(folder, 'other')),
+    'SELLO_STORE_NOT_EMPTY',
+    'a folder of something else',
+  );
   t.strictSame(await readdir(path.join(folder, 'other')), ['file']);
-  await rejectsWith(t, backupFileKeystore(folder, path.join(folder, 'c')), 'SELLO_STORE_UNREACHABLE', 'no store there');
+  await rejectsWith(
+    t,
+    backupFileKeystore(folder, path.join(folder, 'c')),
+    'SELLO_STORE_UNREACHABLE',
+    'no store there',
+  );
 });
 
 t.test('a damaged backup is refused before anything is written', async (t) => {
@@ -101,7 +114,12 @@ t.test('a damaged backup is refused before anything is written', async (t) => {
   await writeFile(out, Buffer.concat([good, Buffer.from('x')]));
   await refuses('a byte more');
   await writeFile(out, good);
-  await rejectsWith(t, restoreFileKeystore(out, target, randomBytes(32)), 'SELLO_ROOT_KEY_WRONG', 'another root key');
+  await rejectsWith(
+    t,
+    restoreFileKeystore(out, target, randomBytes(32)),
+    'SELLO_ROOT_KEY_WRONG',
+    'another root key',
+  );
   await t.rejects(stat(target), { code: 'ENOENT' });
 });
 
@@ -114,7 +132,12 @@ t.test('a restore that was killed is no store, and starts over when run again', 
   await mkdir(path.join(target, 'keys', '00'), { recursive: true });
   await writeFile(path.join(target, 'restoring'), '');
   await writeFile(path.join(target, 'keys', '00', '00'.repeat(20)), 'half a record');
-  const error = await rejectsWith(t, openKeystore({ ...config, path: target }), 'SELLO_STORE_FAILED', 'not finished');
+  const error = await rejectsWith(
+    t,
+    openKeystore({ ...config, path: target }),
+    'SELLO_STORE_FAILED',
+    'not finished',
+  );
   t.match(error.detail, /restore .* not finished/);
   await restoreFileKeystore(out, target);
   const store = await openKeystore({ ...config, path: target });

@@ -1,6 +1,6 @@
 /** What every keystore promises, as tests: src/keystores/contract.ts, sentence by sentence. */
 import { randomBytes } from 'node:crypto';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { SelloError, type ErrorCode } from '../../src/errors.ts';
 import { parseKeyName, type KeyName } from '../../src/keys/names.ts';
 import type { Keystore } from '../../src/keystores/index.ts';
@@ -8,7 +8,12 @@ import type { Keystore } from '../../src/keystores/index.ts';
 export const key = parseKeyName;
 
 /** Asserts the code: a failure of another kind is another failure. */
-export async function rejectsWith(test: typeof t, promise: Promise<unknown>, code: ErrorCode, claim: string): Promise<SelloError> {
+export async function rejectsWith(
+  test: Test,
+  promise: Promise<unknown>,
+  code: ErrorCode,
+  claim: string,
+): Promise<SelloError> {
   try {
     await promise;
   } catch (error) {
@@ -24,9 +29,9 @@ export async function rejectsWith(test: typeof t, promise: Promise<unknown>, cod
 
 export interface StoreUnderTest {
   /** A store of its own, empty. */
-  readonly open: (test: typeof t) => Promise<Keystore>;
+  readonly open: (test: Test) => Promise<Keystore>;
   /** Two objects on one store, as two processes have them; undefined where that cannot be. */
-  readonly openTwo?: (test: typeof t) => Promise<readonly [Keystore, Keystore]>;
+  readonly openTwo?: (test: Test) => Promise<readonly [Keystore, Keystore]>;
   /** Opens again what a closed store left; undefined for one that forgets. */
   readonly reopen?: (store: Keystore) => Promise<Keystore>;
 }
@@ -61,7 +66,21 @@ export function testKeystoreContract(kind: string, { open, openTwo, reopen }: St
 
   t.test(`${kind}: takes every legal name and keeps them apart`, async (t) => {
     const store = await open(t);
-    const names = ['a', 'A', '0', '__', '_a', 'a-b', 'a_b', 'ab', 'x'.repeat(79), 'x'.repeat(80), 'aa', 'constructor', '__proto__'].map(key);
+    const names = [
+      'a',
+      'A',
+      '0',
+      '__',
+      '_a',
+      'a-b',
+      'a_b',
+      'ab',
+      'x'.repeat(79),
+      'x'.repeat(80),
+      'aa',
+      'constructor',
+      '__proto__',
+    ].map(key);
     for (const name of names) await store.create(name, Buffer.from(`value of ${name}`));
     for (const name of names) t.equal((await store.read(name)).toString(), `value of ${name}`);
     t.strictSame(await listAll(store, '', 3), [...names].sort());
@@ -70,13 +89,20 @@ export function testKeystoreContract(kind: string, { open, openTwo, reopen }: St
   t.test(`${kind}: create never replaces`, async (t) => {
     const store = await open(t);
     await store.create(key('k'), Buffer.from('first'));
-    await rejectsWith(t, store.create(key('k'), Buffer.from('second')), 'SELLO_KEY_EXISTS', 'a name that exists');
+    await rejectsWith(
+      t,
+      store.create(key('k'), Buffer.from('second')),
+      'SELLO_KEY_EXISTS',
+      'a name that exists',
+    );
     t.equal((await store.read(key('k'))).toString(), 'first');
   });
 
   t.test(`${kind}: of many creates of one name at once, one wins`, async (t) => {
     const store = await open(t);
-    const results = await Promise.allSettled(Array.from({ length: 20 }, (_, i) => store.create(key('k'), Buffer.from(`by ${i}`))));
+    const results = await Promise.allSettled(
+      Array.from({ length: 20 }, (_, i) => store.create(key('k'), Buffer.from(`by ${i}`))),
+    );
     const winners = results.flatMap((result, i) => (result.status === 'fulfilled' ? [i] : []));
     t.equal(winners.length, 1);
     for (const result of results) {
@@ -97,25 +123,49 @@ export function testKeystoreContract(kind: string, { open, openTwo, reopen }: St
     t.equal((await store.read(key('k'))).toString(), 'again', 'the name is free again');
   });
 
-  t.test(`${kind}: lists in byte order, by prefix, from a cursor, and says whether more follow`, async (t) => {
-    const store = await open(t);
-    t.strictSame(await store.list({ prefix: '', limit: 10 }), { names: [], more: false });
-    const names = ['b', 'a', 'B', '_x', 'a-1', 'a_1', 'a1', 'ab', '9', 'a-10', 'a-2'].map(key);
-    for (const name of names) await store.create(name, Buffer.from('v'));
-    const sorted = [...names].sort();
-    t.strictSame(await store.list({ prefix: '', limit: 1024 }), { names: sorted, more: false });
-    t.strictSame(await store.list({ prefix: '', limit: names.length }), { names: sorted, more: false }, 'a full last page');
-    t.strictSame(await store.list({ prefix: '', limit: 3 }), { names: sorted.slice(0, 3), more: true });
-    t.strictSame((await store.list({ prefix: 'a-', limit: 10 })).names, ['a-1', 'a-10', 'a-2']);
-    t.strictSame((await store.list({ prefix: 'a-', after: key('a-1'), limit: 10 })).names, ['a-10', 'a-2']);
-    t.strictSame((await store.list({ prefix: 'a', after: key('a-11'), limit: 2 })).names, ['a-2', 'a1'], 'a cursor that does not exist');
-    t.strictSame((await store.list({ prefix: 'b', after: key('a'), limit: 2 })).names, ['b'], 'a cursor before the prefix');
-    t.strictSame((await store.list({ prefix: 'a', after: key('b'), limit: 2 })).names, [], 'a cursor behind the prefix');
-    t.strictSame((await store.list({ prefix: 'zz', limit: 2 })).names, []);
-    for (const limit of [1, 2, 5]) t.strictSame(await listAll(store, '', limit), sorted, `pages of ${limit}`);
-    await store.delete(key('a1'));
-    t.strictSame(await listAll(store, '', 4), sorted.filter((name) => name !== 'a1'), 'a deleted name is gone at once');
-  });
+  t.test(
+    `${kind}: lists in byte order, by prefix, from a cursor, and says whether more follow`,
+    async (t) => {
+      const store = await open(t);
+      t.strictSame(await store.list({ prefix: '', limit: 10 }), { names: [], more: false });
+      const names = ['b', 'a', 'B', '_x', 'a-1', 'a_1', 'a1', 'ab', '9', 'a-10', 'a-2'].map(key);
+      for (const name of names) await store.create(name, Buffer.from('v'));
+      const sorted = [...names].sort();
+      t.strictSame(await store.list({ prefix: '', limit: 1024 }), { names: sorted, more: false });
+      t.strictSame(
+        await store.list({ prefix: '', limit: names.length }),
+        { names: sorted, more: false },
+        'a full last page',
+      );
+      t.strictSame(await store.list({ prefix: '', limit: 3 }), { names: sorted.slice(0, 3), more: true });
+      t.strictSame((await store.list({ prefix: 'a-', limit: 10 })).names, ['a-1', 'a-10', 'a-2']);
+      t.strictSame((await store.list({ prefix: 'a-', after: key('a-1'), limit: 10 })).names, ['a-10', 'a-2']);
+      t.strictSame(
+        (await store.list({ prefix: 'a', after: key('a-11'), limit: 2 })).names,
+        ['a-2', 'a1'],
+        'a cursor that does not exist',
+      );
+      t.strictSame(
+        (await store.list({ prefix: 'b', after: key('a'), limit: 2 })).names,
+        ['b'],
+        'a cursor before the prefix',
+      );
+      t.strictSame(
+        (await store.list({ prefix: 'a', after: key('b'), limit: 2 })).names,
+        [],
+        'a cursor behind the prefix',
+      );
+      t.strictSame((await store.list({ prefix: 'zz', limit: 2 })).names, []);
+      for (const limit of [1, 2, 5])
+        t.strictSame(await listAll(store, '', limit), sorted, `pages of ${limit}`);
+      await store.delete(key('a1'));
+      t.strictSame(
+        await listAll(store, '', 4),
+        sorted.filter((name) => name !== 'a1'),
+        'a deleted name is gone at once',
+      );
+    },
+  );
 
   t.test(`${kind}: refuses pages and values out of bounds`, async (t) => {
     const store = await open(t);
@@ -127,26 +177,32 @@ export function testKeystoreContract(kind: string, { open, openTwo, reopen }: St
     t.equal((await store.read(key('k'))).length, 1024 * 1024);
   });
 
-  t.test(`${kind}: a listing neither loses nor repeats a name that stays, while others come and go`, async (t) => {
-    const store = await open(t);
-    const stay = Array.from({ length: 60 }, (_, i) => key(`s${String(i).padStart(3, '0')}`));
-    for (const name of stay) await store.create(name, Buffer.from('v'));
-    let going = true;
-    const churn = (async () => {
-      for (let i = 0; i < 500 && going; i++) {
-        const name = key(`s${String(i % 60).padStart(3, '0')}_${i}`);
-        await store.create(name, Buffer.from('v'));
-        await store.delete(name);
+  t.test(
+    `${kind}: a listing neither loses nor repeats a name that stays, while others come and go`,
+    async (t) => {
+      const store = await open(t);
+      const stay = Array.from({ length: 60 }, (_, i) => key(`s${String(i).padStart(3, '0')}`));
+      for (const name of stay) await store.create(name, Buffer.from('v'));
+      let going = true;
+      const churn = (async () => {
+        for (let i = 0; i < 500 && going; i++) {
+          const name = key(`s${String(i % 60).padStart(3, '0')}_${i}`);
+          await store.create(name, Buffer.from('v'));
+          await store.delete(name);
+        }
+      })();
+      for (let round = 0; round < 5; round++) {
+        const names = await listAll(store, '', 7);
+        t.strictSame(
+          names.filter((name) => !name.includes('_')),
+          stay,
+        );
+        t.equal(new Set(names).size, names.length);
       }
-    })();
-    for (let round = 0; round < 5; round++) {
-      const names = await listAll(store, '', 7);
-      t.strictSame(names.filter((name) => !name.includes('_')), stay);
-      t.equal(new Set(names).size, names.length);
-    }
-    going = false;
-    await churn;
-  });
+      going = false;
+      await churn;
+    },
+  );
 
   t.test(`${kind}: is healthy while open, and unreachable once closed`, async (t) => {
     const store = await open(t);
@@ -186,9 +242,16 @@ export function testKeystoreContract(kind: string, { open, openTwo, reopen }: St
       await one.create(key('a'), Buffer.from('by one'));
       t.equal((await two.read(key('a'))).toString(), 'by one');
       t.strictSame((await two.list({ prefix: '', limit: 10 })).names, ['a']);
-      await rejectsWith(t, two.create(key('a'), Buffer.from('by two')), 'SELLO_KEY_EXISTS', 'created by the other');
+      await rejectsWith(
+        t,
+        two.create(key('a'), Buffer.from('by two')),
+        'SELLO_KEY_EXISTS',
+        'created by the other',
+      );
       const results = await Promise.allSettled(
-        Array.from({ length: 40 }, (_, i) => (i % 2 === 0 ? one : two).create(key(`k${i >> 1}`), Buffer.from('v'))),
+        Array.from({ length: 40 }, (_, i) =>
+          (i % 2 === 0 ? one : two).create(key(`k${i >> 1}`), Buffer.from('v')),
+        ),
       );
       t.equal(results.filter((result) => result.status === 'fulfilled').length, 20);
       await two.delete(key('a'));

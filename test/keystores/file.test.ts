@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { openKeystore, rotateRootKey, type Keystore } from '../../src/keystores/index.ts';
 import { key, rejectsWith, testKeystoreContract } from './contract.ts';
 import { fileConfig, temporaryFolder, type FileConfig } from './folders.ts';
 
 const configs = new Map<Keystore, FileConfig>();
 
-async function openNew(test: typeof t, config?: FileConfig): Promise<Keystore> {
+async function openNew(test: Test, config?: FileConfig): Promise<Keystore> {
   const used = config ?? (await fileConfig(test));
   const store = await openKeystore(used);
   configs.set(store, used);
@@ -52,22 +52,32 @@ t.test('no byte of a key, and no name, is on the disk in any spelling', async (t
     [0, 1, 2].flatMap((skip) => {
       // 12 bytes at three alignments: base64 of a value inside a longer text depends on where it begins.
       const part = secret.subarray(skip, skip + 12);
-      return [part.toString('hex'), part.toString('hex').toUpperCase(), part.toString('base64'), part.toString('base64url')]
-        .map((text) => Buffer.from(text))
-        .concat(part);
+      const hex = part.toString('hex');
+      const texts = [hex, hex.toUpperCase(), part.toString('base64'), part.toString('base64url')];
+      return [part, ...texts.map((text) => Buffer.from(text))];
     }),
   );
   const files = await filesUnder(store.location);
   t.ok(files.length >= 20);
   for (const file of files) {
     const content = await readFile(file);
-    t.notOk(needles.some((needle) => content.includes(needle)), path.basename(file));
+    t.notOk(
+      needles.some((needle) => content.includes(needle)),
+      path.basename(file),
+    );
     t.notOk(content.includes('secret-name'));
     t.notOk(file.includes('secret-name'));
     t.notOk(file.includes(Buffer.from('secret-name').toString('hex')));
   }
-  const found = Buffer.concat([Buffer.from('...'), Buffer.from(secrets[1]!.toString('base64')), Buffer.from('...')]);
-  t.ok(needles.some((needle) => found.includes(needle)), 'the search finds what it looks for');
+  const found = Buffer.concat([
+    Buffer.from('...'),
+    Buffer.from(secrets[1]!.toString('base64')),
+    Buffer.from('...'),
+  ]);
+  t.ok(
+    needles.some((needle) => found.includes(needle)),
+    'the search finds what it looks for',
+  );
 });
 
 t.test('a record that was changed in any byte does not open, and is not "not found"', async (t) => {
@@ -81,7 +91,12 @@ t.test('a record that was changed in any byte does not open, and is not "not fou
     await writeFile(file, bad);
     await t.rejects(store.read(key('k')), { code: 'SELLO_STORED_KEY_UNREADABLE' }, `byte ${at}`);
   }
-  for (const bad of [Buffer.alloc(0), good.subarray(0, 50), good.subarray(0, -1), Buffer.concat([good, Buffer.from('x')])]) {
+  for (const bad of [
+    Buffer.alloc(0),
+    good.subarray(0, 50),
+    good.subarray(0, -1),
+    Buffer.concat([good, Buffer.from('x')]),
+  ]) {
     await writeFile(file, bad);
     await t.rejects(store.read(key('k')), { code: 'SELLO_STORED_KEY_UNREADABLE' }, `${bad.length} bytes`);
   }
@@ -94,16 +109,28 @@ t.test('a record moved to another name or another store does not open', async (t
   await store.create(key('first'), Buffer.from('value of first'));
   const firstFile = await recordFile(store);
   await store.create(key('second'), Buffer.from('value of second'));
-  const secondFile = (await filesUnder(path.join(store.location, 'keys'))).find((file) => file !== firstFile)!;
+  const secondFile = (await filesUnder(path.join(store.location, 'keys'))).find(
+    (file) => file !== firstFile,
+  )!;
   const second = await readFile(secondFile);
   await writeFile(secondFile, await readFile(firstFile));
-  await rejectsWith(t, store.read(key('second')), 'SELLO_STORED_KEY_UNREADABLE', 'a record under another name');
+  await rejectsWith(
+    t,
+    store.read(key('second')),
+    'SELLO_STORED_KEY_UNREADABLE',
+    'a record under another name',
+  );
   await writeFile(secondFile, second);
 
   const other = await openNew(t);
   await other.create(key('second'), Buffer.from('other'));
   await writeFile(await recordFile(other), second);
-  const error = await rejectsWith(t, other.read(key('second')), 'SELLO_STORED_KEY_UNREADABLE', 'a record of another store');
+  const error = await rejectsWith(
+    t,
+    other.read(key('second')),
+    'SELLO_STORED_KEY_UNREADABLE',
+    'a record of another store',
+  );
   t.match(error.detail, /another store/);
 });
 
@@ -167,10 +194,18 @@ t.test('the root key comes from file, environment or credential, raw, hex or bas
     delete process.env['SELLO_TEST_ROOT_KEY'];
     delete process.env['CREDENTIALS_DIRECTORY'];
   });
-  const forms = [rootKey, `${rootKey.toString('hex')}\n`, `${rootKey.toString('base64')}\n`, rootKey.toString('base64url')];
+  const forms = [
+    rootKey,
+    `${rootKey.toString('hex')}\n`,
+    `${rootKey.toString('base64')}\n`,
+    rootKey.toString('base64url'),
+  ];
   for (const [i, form] of forms.entries()) {
     await writeFile(path.join(folder, `root${i}`), form);
-    for (const source of [{ from: 'credential', name: `root${i}` }, { from: 'file', path: path.join(folder, `root${i}`) }] as const) {
+    for (const source of [
+      { from: 'credential', name: `root${i}` },
+      { from: 'file', path: path.join(folder, `root${i}`) },
+    ] as const) {
       const again = await openKeystore({ ...config, rootKey: source });
       t.equal((await again.read(key('k'))).toString(), 'v', `form ${i} from ${source.from}`);
       await again.close();
@@ -189,7 +224,12 @@ t.test('the root key comes from file, environment or credential, raw, hex or bas
     { from: 'credential', name: '../bad' },
     { from: 'credential', name: 'absent' },
   ] as const) {
-    const error = await rejectsWith(t, openKeystore({ ...config, rootKey: source }), 'SELLO_CONFIG_INVALID', JSON.stringify(source));
+    const error = await rejectsWith(
+      t,
+      openKeystore({ ...config, rootKey: source }),
+      'SELLO_CONFIG_INVALID',
+      JSON.stringify(source),
+    );
     t.notMatch(`${error.message} ${error.detail}`, text, 'says nothing of what it read');
   }
 });
@@ -206,12 +246,15 @@ t.test('a store that is gone, replaced or in part lost is unreachable, never "no
     ['health', () => store.health()],
   ];
   await rename(config.path, `${config.path}.away`);
-  for (const [operation, run] of operations) await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', operation);
+  for (const [operation, run] of operations)
+    await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', operation);
   await mkdir(config.path);
-  for (const [operation, run] of operations) await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', `${operation}, empty`);
+  for (const [operation, run] of operations)
+    await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', `${operation}, empty`);
   await rm(config.path, { recursive: true });
   const other = await openNew(t, config);
-  for (const [operation, run] of operations) await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', `${operation}, other store`);
+  for (const [operation, run] of operations)
+    await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', `${operation}, other store`);
   await other.close();
   await rm(config.path, { recursive: true });
   await rename(`${config.path}.away`, config.path);
@@ -252,27 +295,44 @@ t.test('two workers that make the store at the same time make one', async (t) =>
   for (const store of stores) t.equal((await store.read(key('k'))).toString(), 'v');
 });
 
-t.test('rotating the root key leaves records alone, ends the old root key, and can be repeated', async (t) => {
-  const config = await fileConfig(t);
-  const store = await openNew(t, config);
-  await store.create(key('k'), Buffer.from('v'));
-  const record = await readFile(await recordFile(store));
-  const next = path.join(await temporaryFolder(t), 'next.key');
-  await writeFile(next, randomBytes(32).toString('hex'));
-  const newSource = { from: 'file', path: next } as const;
-  const wrong = { from: 'file', path: path.join(path.dirname(next), 'wrong.key') } as const;
-  await writeFile(wrong.path, randomBytes(32));
-  await rejectsWith(t, rotateRootKey(config.path, wrong, newSource), 'SELLO_ROOT_KEY_WRONG', 'from a root key that is not its own');
-  t.equal(await rotateRootKey(config.path, config.rootKey, newSource), 'rotated', 'while the store is open');
-  t.equal(await rotateRootKey(config.path, config.rootKey, newSource), 'already');
-  t.equal((await store.read(key('k'))).toString(), 'v', 'the open store goes on');
-  await store.create(key('k2'), Buffer.from('v2'));
-  await store.delete(key('k2'));
-  t.ok((await readFile(await recordFile(store))).equals(record));
-  await store.close();
-  await rejectsWith(t, openKeystore(config), 'SELLO_ROOT_KEY_WRONG', 'the old root key');
-  const again = await openKeystore({ ...config, rootKey: newSource });
-  t.equal((await again.read(key('k'))).toString(), 'v');
-  await again.close();
-  await rejectsWith(t, rotateRootKey(await temporaryFolder(t), config.rootKey, newSource), 'SELLO_STORE_UNREACHABLE', 'no store there');
-});
+t.test(
+  'rotating the root key leaves records alone, ends the old root key, and can be repeated',
+  async (t) => {
+    const config = await fileConfig(t);
+    const store = await openNew(t, config);
+    await store.create(key('k'), Buffer.from('v'));
+    const record = await readFile(await recordFile(store));
+    const next = path.join(await temporaryFolder(t), 'next.key');
+    await writeFile(next, randomBytes(32).toString('hex'));
+    const newSource = { from: 'file', path: next } as const;
+    const wrong = { from: 'file', path: path.join(path.dirname(next), 'wrong.key') } as const;
+    await writeFile(wrong.path, randomBytes(32));
+    await rejectsWith(
+      t,
+      rotateRootKey(config.path, wrong, newSource),
+      'SELLO_ROOT_KEY_WRONG',
+      'from a root key that is not its own',
+    );
+    t.equal(
+      await rotateRootKey(config.path, config.rootKey, newSource),
+      'rotated',
+      'while the store is open',
+    );
+    t.equal(await rotateRootKey(config.path, config.rootKey, newSource), 'already');
+    t.equal((await store.read(key('k'))).toString(), 'v', 'the open store goes on');
+    await store.create(key('k2'), Buffer.from('v2'));
+    await store.delete(key('k2'));
+    t.ok((await readFile(await recordFile(store))).equals(record));
+    await store.close();
+    await rejectsWith(t, openKeystore(config), 'SELLO_ROOT_KEY_WRONG', 'the old root key');
+    const again = await openKeystore({ ...config, rootKey: newSource });
+    t.equal((await again.read(key('k'))).toString(), 'v');
+    await again.close();
+    await rejectsWith(
+      t,
+      rotateRootKey(await temporaryFolder(t), config.rootKey, newSource),
+      'SELLO_STORE_UNREACHABLE',
+      'no store there',
+    );
+  },
+);

@@ -1,12 +1,23 @@
 import { execFileSync } from 'node:child_process';
-import { mkdir, readdir, readFile, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { openKeystore, type Keystore } from '../../src/keystores/index.ts';
 import { key, rejectsWith, testKeystoreContract } from './contract.ts';
 import { temporaryFolder } from './folders.ts';
 
-async function openIn(test: typeof t, folder: string): Promise<Keystore> {
+async function openIn(test: Test, folder: string): Promise<Keystore> {
   const store = await openKeystore({ kind: 'fs', path: folder });
   test.teardown(() => store.close());
   return store;
@@ -78,33 +89,48 @@ t.test('a value that is there but no key is unreadable, never "not found"', asyn
   execFileSync('mkfifo', [at('pipe')]);
   for (const name of ['empty', 'large', 'folder', 'dangling', 'loop', 'pipe']) {
     await rejectsWith(t, store.read(key(name)), 'SELLO_STORED_KEY_UNREADABLE', `read of ${name}`);
-    await rejectsWith(t, store.create(key(name), Buffer.from('v')), 'SELLO_KEY_EXISTS', `create over ${name}`);
+    await rejectsWith(
+      t,
+      store.create(key(name), Buffer.from('v')),
+      'SELLO_KEY_EXISTS',
+      `create over ${name}`,
+    );
   }
   await rejectsWith(t, store.delete(key('folder')), 'SELLO_STORED_KEY_UNREADABLE', 'delete of a folder');
   await store.delete(key('empty'));
   await rejectsWith(t, store.read(key('empty')), 'SELLO_KEY_NOT_FOUND', 'an unreadable key can be deleted');
 });
 
-t.test('a folder that is gone is a store that cannot be reached, and works again when it is back', async (t) => {
-  const folder = path.join(await temporaryFolder(t), 'keys');
-  const store = await openIn(t, folder);
-  await store.create(key('k'), Buffer.from('v'));
-  await rename(folder, `${folder}.away`);
-  for (const [operation, run] of everyOperation(store)) await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', operation);
-  await writeFile(folder, 'a file in its place');
-  for (const [operation, run] of everyOperation(store)) await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', operation);
-  await rm(folder);
-  await mkdir(folder);
-  for (const [operation, run] of everyOperation(store)) {
-    await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', `${operation}, with an empty mount point in its place`);
-  }
-  await rm(folder, { recursive: true });
-  await rename(`${folder}.away`, folder);
-  for (const [operation, run] of everyOperation(store)) {
-    if (operation.endsWith('never was')) await rejectsWith(t, run(), 'SELLO_KEY_NOT_FOUND', operation);
-    else await t.resolves(run(), operation);
-  }
-});
+t.test(
+  'a folder that is gone is a store that cannot be reached, and works again when it is back',
+  async (t) => {
+    const folder = path.join(await temporaryFolder(t), 'keys');
+    const store = await openIn(t, folder);
+    await store.create(key('k'), Buffer.from('v'));
+    await rename(folder, `${folder}.away`);
+    for (const [operation, run] of everyOperation(store))
+      await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', operation);
+    await writeFile(folder, 'a file in its place');
+    for (const [operation, run] of everyOperation(store))
+      await rejectsWith(t, run(), 'SELLO_STORE_UNREACHABLE', operation);
+    await rm(folder);
+    await mkdir(folder);
+    for (const [operation, run] of everyOperation(store)) {
+      await rejectsWith(
+        t,
+        run(),
+        'SELLO_STORE_UNREACHABLE',
+        `${operation}, with an empty mount point in its place`,
+      );
+    }
+    await rm(folder, { recursive: true });
+    await rename(`${folder}.away`, folder);
+    for (const [operation, run] of everyOperation(store)) {
+      if (operation.endsWith('never was')) await rejectsWith(t, run(), 'SELLO_KEY_NOT_FOUND', operation);
+      else await t.resolves(run(), operation);
+    }
+  },
+);
 
 t.test('takes a copy of the folder that was put in its place', async (t) => {
   const folder = path.join(await temporaryFolder(t), 'keys');

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { FileLock } from '../../src/keystores/file-lock.ts';
 import { openKeystore } from '../../src/keystores/index.ts';
 import { formatIdentity, identifyProcess } from '../../src/keystores/process-identity.ts';
@@ -13,10 +13,18 @@ import { fileConfig, temporaryFolder, type FileConfig } from './folders.ts';
 const opener = path.join(import.meta.dirname, 'open-store.ts');
 
 /** Another process that opens the store, says `open` or an error code, and keeps it until its input ends. */
-async function openElsewhere(test: typeof t, config: FileConfig, ownerPid?: number): Promise<{ child: ChildProcess; said: string }> {
-  const child = spawn(process.execPath, [opener, JSON.stringify(config), ...(ownerPid === undefined ? [] : [String(ownerPid)])], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+async function openElsewhere(
+  test: Test,
+  config: FileConfig,
+  ownerPid?: number,
+): Promise<{ child: ChildProcess; said: string }> {
+  const child = spawn(
+    process.execPath,
+    [opener, JSON.stringify(config), ...(ownerPid === undefined ? [] : [String(ownerPid)])],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
   test.teardown(() => child.kill('SIGKILL'));
   const [said] = (await once(createInterface({ input: child.stdout! }), 'line')) as [string];
   return { child, said };
@@ -64,7 +72,11 @@ t.test('workers that name one owner share the store, in and out as they like', a
   t.strictSame([one.said, two.said], ['open', 'open']);
   one.child.stdin!.end();
   await ended(one.child);
-  t.equal((await openElsewhere(t, config)).said, 'SELLO_STORE_LOCKED', 'a worker that ends leaves the lock to its owner');
+  t.equal(
+    (await openElsewhere(t, config)).said,
+    'SELLO_STORE_LOCKED',
+    'a worker that ends leaves the lock to its owner',
+  );
   two.child.kill('SIGKILL');
   await ended(two.child);
   const three = await openElsewhere(t, config, process.pid);
@@ -104,7 +116,10 @@ t.test('a pid that came round again is not the owner', async (t) => {
   const { place } = identifyProcess(process.ppid);
   await writeFile(file, `${place}.${process.ppid}.12\n`);
   await (await openKeystore(config)).close();
-  await writeFile(path.join(config.path, 'locks', 'lock-0000000009'), `${formatIdentity(identifyProcess(process.ppid))}\n`);
+  await writeFile(
+    path.join(config.path, 'locks', 'lock-0000000009'),
+    `${formatIdentity(identifyProcess(process.ppid))}\n`,
+  );
   await rejectsWith(t, openKeystore(config), 'SELLO_STORE_LOCKED', 'while the one that started then is');
 });
 
@@ -114,18 +129,32 @@ t.test('a server that was taken for dead stops when it notices', async (t) => {
   await lock.renew();
   t.notOk(lock.lost);
   const [name] = await readdir(path.join(folder, 'locks'));
-  t.equal((await readFile(path.join(folder, 'locks', name!), 'utf8')).trim(), formatIdentity(identifyProcess(process.pid)));
-  await (await import('node:fs/promises')).rename(path.join(folder, 'locks', name!), path.join(folder, 'locks', 'lock-0000000002'));
+  t.equal(
+    (await readFile(path.join(folder, 'locks', name!), 'utf8')).trim(),
+    formatIdentity(identifyProcess(process.pid)),
+  );
+  await (
+    await import('node:fs/promises')
+  ).rename(path.join(folder, 'locks', name!), path.join(folder, 'locks', 'lock-0000000002'));
   await lock.renew();
   t.ok(lock.lost);
   await lock.release();
-  t.strictSame(await readdir(path.join(folder, 'locks')), ['lock-0000000002'], 'the lock of its successor is not its to release');
+  t.strictSame(
+    await readdir(path.join(folder, 'locks')),
+    ['lock-0000000002'],
+    'the lock of its successor is not its to release',
+  );
 });
 
 t.test('of many that find a dead lock, one takes over', async (t) => {
   const config = await fileConfig(t);
   await mkdir(path.join(config.path, 'locks'), { recursive: true });
-  await writeFile(path.join(config.path, 'locks', 'lock-0000000001'), `${identifyProcess(1).place}.999999.1\n`);
-  const said = (await Promise.all(Array.from({ length: 5 }, () => openElsewhere(t, config)))).map((each) => each.said);
+  await writeFile(
+    path.join(config.path, 'locks', 'lock-0000000001'),
+    `${identifyProcess(1).place}.999999.1\n`,
+  );
+  const said = (await Promise.all(Array.from({ length: 5 }, () => openElsewhere(t, config)))).map(
+    (each) => each.said,
+  );
   t.strictSame(said.sort(), [...Array.from({ length: 4 }, () => 'SELLO_STORE_LOCKED'), 'open']);
 });

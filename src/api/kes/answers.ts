@@ -39,7 +39,12 @@ export function jsonAnswer(text: string): Answer {
 }
 
 /** KES's error body: a line break before the closing brace. */
-export function failure(status: number, message: string, error?: ErrorCode, texts: ErrorTexts = 'current'): Answer {
+export function failure(
+  status: number,
+  message: string,
+  error?: ErrorCode,
+  texts: ErrorTexts = 'current',
+): Answer {
   const shown = texts === '2021' ? (textsOf2021.get(message) ?? message) : message;
   return { status, body: Buffer.from(`{"message":${goString(shown)}\n}`), type: json, error };
 }
@@ -51,7 +56,12 @@ export const notFound: Answer = {
   headers: { 'x-content-type-options': 'nosniff' },
 };
 
-export const malformedTarget: Answer = { status: 400, body: Buffer.from('400 Bad Request'), type: plain, close: true };
+export const malformedTarget: Answer = {
+  status: 400,
+  body: Buffer.from('400 Bad Request'),
+  type: plain,
+  close: true,
+};
 
 /** Go's redirect: a small HTML body for GET only, and its type for HEAD too. */
 export function redirectAnswer(method: string, location: string): Answer {
@@ -166,7 +176,11 @@ export function plaintextsAnswer(plaintexts: readonly Buffer[]): Answer {
 }
 
 export function ciphertextAnswer(ciphertext: Buffer): Answer {
-  return { status: 200, body: concatenate([{ text: ciphertextOpen }, { bytes: ciphertext }, { text: close }]), type: json };
+  return {
+    status: 200,
+    body: concatenate([{ text: ciphertextOpen }, { bytes: ciphertext }, { text: close }]),
+    type: json,
+  };
 }
 
 /** `{"hmac":…}`; MinIO derives root credentials from it, so it is a secret; wipes `digest`. */

@@ -27,14 +27,26 @@ const none = Buffer.alloc(0);
  */
 function isFlatObject(bytes: Buffer): boolean {
   const last = bytes.length - 1;
-  return bytes[0] === 0x7b && bytes.indexOf(0x7d) === last && bytes.indexOf(0x7b, 1) === -1 && !bytes.includes(0x5c);
+  return (
+    bytes[0] === 0x7b &&
+    bytes.indexOf(0x7d) === last &&
+    bytes.indexOf(0x7b, 1) === -1 &&
+    !bytes.includes(0x5c)
+  );
 }
 
 /** Calls back once, with undefined when the client went away before the body was whole. */
-export function readBody(raw: RawRequest, declared: Declared, cap: number, done: (body: Body | undefined) => void): void {
+export function readBody(
+  raw: RawRequest,
+  declared: Declared,
+  cap: number,
+  done: (body: Body | undefined) => void,
+): void {
   const isHttp2 = 'stream' in raw;
   const source: Source = isHttp2 ? raw.stream : raw;
-  const hasBody = isHttp2 ? !raw.stream.endAfterHeaders : declared.chunked || (declared.length ?? '0') !== '0';
+  const hasBody = isHttp2
+    ? !raw.stream.endAfterHeaders
+    : declared.chunked || (declared.length ?? '0') !== '0';
   if (!hasBody) {
     done({ bytes: none, oversize: false, declared: declared.chunked });
     return;
@@ -82,7 +94,8 @@ class BodyReader {
     this.#length += chunk.length;
     if (this.#first === undefined) this.#first = chunk;
     else (this.#rest ??= []).push(chunk);
-    if (this.#length > this.#cap) this.#finish({ bytes: this.#joined().subarray(0, this.#cap), oversize: true, declared: true });
+    if (this.#length > this.#cap)
+      this.#finish({ bytes: this.#joined().subarray(0, this.#cap), oversize: true, declared: true });
     else if (this.#length >= this.#expected || (this.#rest === undefined && isFlatObject(chunk))) this.end();
   }
 

@@ -182,7 +182,8 @@ function bytesOfString(
   token: { start: number; end: number; escaped: boolean },
   kind: 'bytes' | 'secret',
 ): Buffer | undefined {
-  if (!token.escaped) return decodeBase64(scanner.source, token.start, token.end, kind === 'secret' ? 'own' : 'pooled');
+  if (!token.escaped)
+    return decodeBase64(scanner.source, token.start, token.end, kind === 'secret' ? 'own' : 'pooled');
   // An escape inside base64 can only be one of its letters, `\/`, or a line break that decoding ignores.
   const plain = Buffer.from(text(scanner, token), 'utf8');
   const decoded = decodeBase64(plain, 0, plain.length);
@@ -296,7 +297,11 @@ export function parseObject<F extends Fields>(body: Buffer, fields: F): Parsed<F
 }
 
 /** Reads an array of such objects, at most `most` of them (KES's bulk routes). */
-export function parseObjects<F extends Fields>(body: Buffer, fields: F, most: number): Parsed<F>[] | 'too many' | undefined {
+export function parseObjects<F extends Fields>(
+  body: Buffer,
+  fields: F,
+  most: number,
+): Parsed<F>[] | 'too many' | undefined {
   const scanner = new Scanner(body);
   try {
     scanner.space();

@@ -35,7 +35,11 @@ const ciphers = new Map<string, KeyAlgorithm>([
 
 export function keyNameProblem(name: string): Answer | undefined {
   if (isName(name)) return undefined;
-  return failure(400, `key name '${name}' is empty, too long or contains invalid characters`, 'SELLO_KEY_NAME_INVALID');
+  return failure(
+    400,
+    `key name '${name}' is empty, too long or contains invalid characters`,
+    'SELLO_KEY_NAME_INVALID',
+  );
 }
 
 type NamedHandler = (call: KesCall, name: KeyName) => Answer | Promise<Answer>;
@@ -49,7 +53,8 @@ function then<T>(value: T | Promise<T>, next: (value: T) => Answer): Answer | Pr
   return value instanceof Promise ? value.then(next) : next(value);
 }
 
-const create: NamedHandler = (call, name) => call.tenant.keys.create(name, call.identity ?? '').then(() => empty);
+const create: NamedHandler = (call, name) =>
+  call.tenant.keys.create(name, call.identity ?? '').then(() => empty);
 
 const importKey: NamedHandler = (call, name) => {
   const fields = { key: 'secret', cipher: 'text', bytes: 'secret', algorithm: 'text' } as const;
@@ -63,7 +68,8 @@ const importKey: NamedHandler = (call, name) => {
   if (algorithm === undefined) {
     return failure(406, `algorithm '${cipher}' is not supported`, 'SELLO_KEY_ALGORITHM_UNSUPPORTED');
   }
-  if (material?.length !== 32) return failure(406, `invalid key size for '${cipher}'`, 'SELLO_KEY_MATERIAL_INVALID');
+  if (material?.length !== 32)
+    return failure(406, `invalid key size for '${cipher}'`, 'SELLO_KEY_MATERIAL_INVALID');
   return call.tenant.keys
     .importKey(name, material, algorithm, call.identity ?? '')
     .then(() => empty)
@@ -76,14 +82,17 @@ const importKey: NamedHandler = (call, name) => {
 const describe: NamedHandler = (call, name) =>
   then(call.tenant.keys.describe(name), (key) => {
     const by = key.createdBy === '' ? '' : `,"created_by":${goString(key.createdBy)}`;
-    return jsonAnswer(`{"name":"${name}","algorithm":"${key.algorithm}","created_at":"${key.createdAt}"${by}}`);
+    return jsonAnswer(
+      `{"name":"${name}","algorithm":"${key.algorithm}","created_at":"${key.createdAt}"${by}}`,
+    );
   });
 
 const remove: NamedHandler = (call, name) => call.tenant.keys.delete(name).then(() => empty);
 
 const generate: NamedHandler = (call, name) => {
   const { bytes, declared } = call.body;
-  const request = bytes.length === 0 && !declared ? {} : parseObject(bytes, { context: 'bytes', version: 'text' });
+  const request =
+    bytes.length === 0 && !declared ? {} : parseObject(bytes, { context: 'bytes', version: 'text' });
   if (request === undefined) return closing(call, invalidBody);
   call.context = request.context;
   return then(call.tenant.keys.issue(name, request.context ?? none), ({ plaintext, ciphertext }) =>
@@ -107,8 +116,9 @@ const decrypt: NamedHandler = (call, name) => {
   const request = parseObject(call.body.bytes, { ciphertext: 'bytes', context: 'bytes', version: 'text' });
   if (request === undefined) return closing(call, invalidBody);
   call.context = request.context;
-  return then(call.tenant.keys.unwrap(name, request.ciphertext ?? none, request.context ?? none), (plaintext) =>
-    closing(call, plaintextAnswer(plaintext)),
+  return then(
+    call.tenant.keys.unwrap(name, request.ciphertext ?? none, request.context ?? none),
+    (plaintext) => closing(call, plaintextAnswer(plaintext)),
   );
 };
 
@@ -118,26 +128,37 @@ const bulkDecrypt: NamedHandler = (call, name) => {
   if (items === undefined) return closing(call, invalidBody);
   if (items === 'too many') return closing(call, tooMany);
   const { keys } = call.tenant;
-  return then(keys.unwrapAll(name, items.map((item) => [item.ciphertext ?? none, item.context ?? none] as const)), (opened) =>
-    closing(call, plaintextsAnswer(opened)),
+  return then(
+    keys.unwrapAll(
+      name,
+      items.map((item) => [item.ciphertext ?? none, item.context ?? none] as const),
+    ),
+    (opened) => closing(call, plaintextsAnswer(opened)),
   );
 };
 
 const hmac: NamedHandler = (call, name) => {
   const request = parseObject(call.body.bytes, { message: 'secret', version: 'text' });
   if (request === undefined) return closing(call, invalidBody);
-  return then(call.tenant.keys.mac(name, request.message ?? none), (digest) => closing(call, hmacAnswer(digest)));
+  return then(call.tenant.keys.mac(name, request.message ?? none), (digest) =>
+    closing(call, hmacAnswer(digest)),
+  );
 };
 
 const list: Handler = (call) => {
   const listing = parseListing(call.name);
   if (listing === undefined) {
-    return failure(400, `listing pattern '${call.name}' is empty, too long or is invalid`, 'SELLO_KEY_NAME_INVALID');
+    return failure(
+      400,
+      `listing pattern '${call.name}' is empty, too long or is invalid`,
+      'SELLO_KEY_NAME_INVALID',
+    );
   }
   return call.tenant.keys.list({ ...listing, limit: pageLength }).then((page) => {
     const names = page.names.map((name) => `"${name}"`).join(',');
     const last = page.names.at(-1);
-    const next = page.more && last !== undefined ? `,"continue_at":"${continueToken({ ...listing, after: last })}"` : '';
+    const next =
+      page.more && last !== undefined ? `,"continue_at":"${continueToken({ ...listing, after: last })}"` : '';
     return jsonAnswer(`{"names":[${names}]${next}}`);
   });
 };
@@ -159,4 +180,3 @@ export const keyHandlers: Record<string, Handler> = {
   'key-hmac': withName(hmac),
   'key-list': list,
 };
-

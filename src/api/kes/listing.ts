@@ -33,7 +33,8 @@ export function parseListing(segment: string): Listing | undefined {
   if (isListPattern(segment)) {
     return { prefix: segment.endsWith('*') ? segment.slice(0, -1) : segment, after: undefined };
   }
-  if (!segment.startsWith('-') || segment.length > 300 || !/^-[A-Za-z0-9_-]+$/.test(segment)) return undefined;
+  if (!segment.startsWith('-') || segment.length > 300 || !/^-[A-Za-z0-9_-]+$/.test(segment))
+    return undefined;
   const text = Buffer.from(segment.slice(1), 'base64url').toString('utf8');
   const [prefix, after, ...rest] = text.split('\n');
   if (prefix === undefined || after === undefined || rest.length > 0) return undefined;

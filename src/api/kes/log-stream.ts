@@ -30,7 +30,10 @@ export interface LogReader {
   readonly ended: () => void;
 }
 
-export function streamLog(kind: 'audit' | 'error', { tenant, isOnlyTenant, server, reply, mayGoOn, ended }: LogReader): void {
+export function streamLog(
+  kind: 'audit' | 'error',
+  { tenant, isOnlyTenant, server, reply, mayGoOn, ended }: LogReader,
+): void {
   reply.hijack();
   const sink = reply.raw as unknown as Sink;
   sink.writeHead(200, { 'content-type': 'application/x-ndjson' });

@@ -56,11 +56,15 @@ function made(call: KesCall): string {
 }
 
 function patternSet(patterns: readonly string[]): string {
-  return `{${[...patterns].sort().map((pattern) => `${goString(pattern)}:{}`).join(',')}}`;
+  return `{${[...patterns]
+    .sort()
+    .map((pattern) => `${goString(pattern)}:{}`)
+    .join(',')}}`;
 }
 
 function namedPolicy(call: KesCall, answer: (policy: PolicyView) => Answer): Answer {
-  if (!isName(call.name)) return failure(400, `policy name '${call.name}' is empty, too long or contains invalid characters`);
+  if (!isName(call.name))
+    return failure(400, `policy name '${call.name}' is empty, too long or contains invalid characters`);
   const policy = call.tenant.access.policy(call.name);
   return policy === undefined ? failure(404, 'policy does not exist') : answer(policy);
 }
@@ -77,7 +81,8 @@ const policyRead: Handler = (call) =>
 
 /** Lists of policies and identities come whole: there are as many as the configuration file holds. */
 function listing(call: KesCall, field: string, names: readonly string[]): Answer {
-  if (!isListPattern(call.name)) return failure(400, `listing pattern '${call.name}' is empty, too long or is invalid`);
+  if (!isListPattern(call.name))
+    return failure(400, `listing pattern '${call.name}' is empty, too long or is invalid`);
   const prefix = call.name.endsWith('*') ? call.name.slice(0, -1) : call.name;
   const found = names.filter((name) => name.startsWith(prefix)).sort();
   return jsonAnswer(`{"${field}":[${found.map((name) => goString(name)).join(',')}],"continue_at":""}`);
@@ -88,9 +93,11 @@ const identityList: Handler = (call) => listing(call, 'identities', call.tenant.
 
 const identityDescribe: Handler = (call) => {
   const { access } = call.tenant;
-  if (!isName(call.name)) return failure(400, `identity '${call.name}' is empty, too long or contains invalid characters`);
+  if (!isName(call.name))
+    return failure(400, `identity '${call.name}' is empty, too long or contains invalid characters`);
   const identity = call.name as Identity;
-  if (access.admins.has(identity)) return jsonAnswer(`{"admin":true,"created_at":"${call.tenant.configuredAt}"}`);
+  if (access.admins.has(identity))
+    return jsonAnswer(`{"admin":true,"created_at":"${call.tenant.configuredAt}"}`);
   const policy = access.policyOf(identity);
   if (policy === undefined) return failure(404, 'identity does not exist');
   return jsonAnswer(`{"policy":${goString(policy)},${made(call)}}`);

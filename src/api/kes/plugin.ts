@@ -91,10 +91,18 @@ const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 
 export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done: () => void): void {
   const exchange = new KesExchange(options);
   for (const route of kesRoutes) {
-    app.route({ method: [...allMethods], url: route.path, handler: (request, reply) => exchange.serve(request, reply) });
+    app.route({
+      method: [...allMethods],
+      url: route.path,
+      handler: (request, reply) => exchange.serve(request, reply),
+    });
   }
   for (const path of Object.values(paths)) {
-    app.route({ method: [...allMethods], url: path, handler: (request, reply) => exchange.serveUnrouted(request, reply) });
+    app.route({
+      method: [...allMethods],
+      url: path,
+      handler: (request, reply) => exchange.serveUnrouted(request, reply),
+    });
   }
   done();
 }
@@ -129,7 +137,9 @@ class KesExchange {
     if (target.kind === 'malformed' && raw.httpVersionMajor === 1) {
       // As Go: a bare answer without Content-Length, and the connection ends.
       reply.hijack();
-      (raw.socket as TLSSocket).end('HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request');
+      (raw.socket as TLSSocket).end(
+        'HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request',
+      );
     }
     const answer =
       target.kind === 'redirect'
@@ -152,17 +162,33 @@ class KesExchange {
     const trace = this.#begin(admission, route, startMs);
     if (!acceptsMethod(route, request.method)) {
       // A route that KES's last version no longer has is unknown to it by any other method.
-      this.#finish(reply, raw, route.listed ? methodNotAllowed(request.method, route.method) : notFound, trace);
+      this.#finish(
+        reply,
+        raw,
+        route.listed ? methodNotAllowed(request.method, route.method) : notFound,
+        trace,
+      );
       return;
     }
     const refusal = this.#gate.overloaded
       ? failure(503, 'too many requests in flight', 'SELLO_RATE_LIMITED')
       : this.#authorize(trace, target.path, target.name);
-    if (refusal !== undefined && trace.asksContext && route.maxBody > 0 && nameProblem(route, target.name) === undefined) {
+    if (
+      refusal !== undefined &&
+      trace.asksContext &&
+      route.maxBody > 0 &&
+      nameProblem(route, target.name) === undefined
+    ) {
       // A rule asks for entries of the encryption context: for that caller the body is read before the decision.
       readBody(raw, raw.sello!.declared, route.maxBody, (body) => {
-        const judged = this.#authorize(trace, target.path, target.name, contextOfBody(route, body?.bytes ?? noBody.bytes));
-        if (body === undefined || judged !== undefined) this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
+        const judged = this.#authorize(
+          trace,
+          target.path,
+          target.name,
+          contextOfBody(route, body?.bytes ?? noBody.bytes),
+        );
+        if (body === undefined || judged !== undefined)
+          this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
         else this.#admitted(reply, raw, trace, target.name, body);
       });
       return;
@@ -185,7 +211,12 @@ class KesExchange {
     if (!this.#takeQuota(reply, raw, trace, tenant)) return;
     if (tenant.audit.trouble !== undefined) {
       // What cannot be recorded is not begun either: a key must not come or go while nobody writes it down.
-      this.#finish(reply, raw, failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE'), trace);
+      this.#finish(
+        reply,
+        raw,
+        failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE'),
+        trace,
+      );
       return;
     }
     const call: KesCall = {
@@ -237,14 +268,22 @@ class KesExchange {
   }
 
   /** Decides; undefined when the caller may go on. */
-  #authorize(trace: Trace, path: string, name: string, context?: Readonly<Record<string, string>>): Answer | undefined {
+  #authorize(
+    trace: Trace,
+    path: string,
+    name: string,
+    context?: Readonly<Record<string, string>>,
+  ): Answer | undefined {
     const { admission } = trace;
     const route = trace.route!;
     const { tenant } = admission;
     const texts = tenant?.config.kes.errorTexts ?? 'current';
     if (route.auth === 'anyone' || tenant?.config.kes.routes[route.path]?.skipAuth === true) {
       // A tenant that verifies certificates has nothing to say to one it refused, not even this (KES ends such a handshake).
-      const isRefused = admission.refusal !== undefined && admission.peer !== undefined && tenant?.config.clients.auth === 'on';
+      const isRefused =
+        admission.refusal !== undefined &&
+        admission.peer !== undefined &&
+        tenant?.config.clients.auth === 'on';
       if (tenant === undefined || (isRefused && route.auth === 'anyone')) {
         trace.decision = 'deny';
         return answerOfError(refusalOf(admission), route.name, texts);
@@ -265,7 +304,8 @@ class KesExchange {
       return undefined;
     }
     trace.decision = 'deny';
-    if (admission.refusal !== undefined || tenant === undefined) return answerOfError(refusalOf(admission), route.name, texts);
+    if (admission.refusal !== undefined || tenant === undefined)
+      return answerOfError(refusalOf(admission), route.name, texts);
     const listing = route.name === 'key-list' ? parseListing(name) : undefined;
     const judgedName = listing?.after === undefined ? name : listing.prefix;
     const decision = tenant.access.decide({
@@ -291,7 +331,10 @@ class KesExchange {
   #mayGoOn(raw: KesRaw, begun: Trace, name: string): boolean {
     const admission = this.#gate.judge(raw);
     const path = begun.route!.path + name;
-    return admission.tenant?.name === begun.admission.tenant?.name && this.#authorize({ ...begun, admission }, path, name) === undefined;
+    return (
+      admission.tenant?.name === begun.admission.tenant?.name &&
+      this.#authorize({ ...begun, admission }, path, name) === undefined
+    );
   }
 
   /** False when the tenant has used up its share and the request was answered so. */
@@ -335,7 +378,8 @@ class KesExchange {
 
   #failed(error: unknown, call: KesCall, texts: 'current' | '2021'): Answer {
     const answer = answerOfError(error, verbs[call.route.name] ?? 'serve request', texts);
-    if (answer.status >= 500) this.#server.log.error({ err: error, key: call.name, tenant: call.tenant.name }, 'request failed');
+    if (answer.status >= 500)
+      this.#server.log.error({ err: error, key: call.name, tenant: call.tenant.name }, 'request failed');
     return answer;
   }
 
@@ -363,7 +407,10 @@ class KesExchange {
       path: target.kind === 'route' ? target.path : raw.originalUrl,
       operation: route?.operation,
       key: target.kind === 'route' && target.route.path.startsWith('/v1/key/') ? target.name : undefined,
-      contextSha256: call?.context === undefined || call.context.length === 0 ? undefined : hash('sha256', call.context, 'hex'),
+      contextSha256:
+        call?.context === undefined || call.context.length === 0
+          ? undefined
+          : hash('sha256', call.context, 'hex'),
       decision: trace.decision,
       rule: trace.rule,
       status: answer.status,
@@ -372,7 +419,10 @@ class KesExchange {
       durationMs: performance.now() - trace.startMs,
     };
     const isTenants =
-      admission.tenant !== undefined && route !== undefined && admission.refusal === undefined && !isStranger(admission);
+      admission.tenant !== undefined &&
+      route !== undefined &&
+      admission.refusal === undefined &&
+      !isStranger(admission);
     if (!isTenants) {
       this.#gate.serverAudit.append(record);
       next(undefined);
@@ -386,7 +436,11 @@ class KesExchange {
       return;
     }
     if (pending === undefined) next(undefined);
-    else pending.then(() => next(undefined), (error: unknown) => next(this.#unrecorded(error, answer, admission.tenant!.name)));
+    else
+      pending.then(
+        () => next(undefined),
+        (error: unknown) => next(this.#unrecorded(error, answer, admission.tenant!.name)),
+      );
   }
 
   #unrecorded(error: unknown, answer: Answer, tenant: string): Answer {
@@ -454,7 +508,12 @@ function isKnown({ access }: Tenant, identity: Identity | undefined): boolean {
 
 /** A key pair that anybody can make proves nothing where chains are not verified: its refusals are the server's to record. */
 function isStranger({ tenant, identity, peer }: Admission): boolean {
-  return tenant !== undefined && peer !== undefined && tenant.config.clients.auth === 'off' && !isKnown(tenant, identity);
+  return (
+    tenant !== undefined &&
+    peer !== undefined &&
+    tenant.config.clients.auth === 'off' &&
+    !isKnown(tenant, identity)
+  );
 }
 
 function refusalOf(admission: Admission): SelloError {

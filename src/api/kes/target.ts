@@ -5,7 +5,13 @@
 import { kesRoutes, type KesRoute } from './routes.ts';
 
 export type KesTarget =
-  | { readonly kind: 'route'; readonly route: KesRoute; readonly name: string; readonly path: string; readonly query: string }
+  | {
+      readonly kind: 'route';
+      readonly route: KesRoute;
+      readonly name: string;
+      readonly path: string;
+      readonly query: string;
+    }
   | { readonly kind: 'redirect'; readonly location: string }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'malformed' };
@@ -114,7 +120,11 @@ function resolve(url: string): KesTarget {
   for (let depth = 4; depth <= 5 && depth < segments.length + 1; depth++) {
     const prefix = segments.slice(0, depth).join('/') + '/';
     const route = named.get(prefix);
-    if (route !== undefined && segments.length > depth && !segments.slice(0, depth).some((s) => s.includes('/'))) {
+    if (
+      route !== undefined &&
+      segments.length > depth &&
+      !segments.slice(0, depth).some((s) => s.includes('/'))
+    ) {
       return { kind: 'route', route, name: segments.slice(depth).join('/'), path: decoded, query };
     }
   }
