@@ -126,11 +126,7 @@ async function openTenant(
 ): Promise<Tenant> {
   const old = previous?.tenants.get(config.name);
   let keys: TenantKeys;
-  if (
-    old !== undefined &&
-    isDeepStrictEqual([old.config.keystore, old.config.cache], [config.keystore, config.cache])
-  )
-    keys = old.keys;
+  if (old !== undefined && isDeepStrictEqual(old.config.keystore, config.keystore)) keys = old.keys;
   else {
     const store = await openKeystore(config.keystore, workerOwnerPid());
     keys = new TenantKeys(store, config.cache, {

@@ -209,6 +209,16 @@ class KesExchange {
     const route = trace.route!;
     const tenant = admission.tenant!;
     if (!this.#takeQuota(reply, raw, trace, tenant)) return;
+    if (tenant.audit.trouble !== undefined) {
+      // What cannot be recorded is not begun either: a key must not come or go while nobody writes it down.
+      this.#finish(
+        reply,
+        raw,
+        failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE'),
+        trace,
+      );
+      return;
+    }
     const call: KesCall = {
       route,
       name,
@@ -294,12 +304,7 @@ class KesExchange {
     }
     if (route.auth === 'certificate') {
       const judged = tenant !== undefined && admission.refusal === undefined;
-      const { identity } = admission;
-      const isKnown =
-        identity !== undefined &&
-        judged &&
-        (tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined);
-      if (!isKnown) {
+      if (!judged || !isKnown(tenant, admission.identity)) {
         trace.decision = 'deny';
         trace.rule = 'unknown identity';
         return failure(404, 'identity does not exist', 'SELLO_NOT_AUTHORIZED');
@@ -360,8 +365,7 @@ class KesExchange {
 
   /** What a tenant's own people are denied costs work too; a stranger cannot use up a tenant's share. */
   #countsDenial({ admission: { tenant, identity, refusal } }: Trace): boolean {
-    if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
-    return tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined;
+    return refusal === undefined && tenant !== undefined && isKnown(tenant, identity);
   }
 
   #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
@@ -496,7 +500,7 @@ interface Trace {
 function isOfTenant({ tenant, identity, refusal }: Admission): boolean {
   if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
   if (tenant.config.clients.auth === 'on') return true;
-  return tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined;
+  return isKnown(tenant, identity);
 }
 
 const changesKeys: ReadonlySet<Operation> = new Set<Operation>(['create', 'import', 'delete']);
@@ -514,6 +518,10 @@ const verbs: Partial<Record<string, string>> = {
   'key-list': 'list keys',
   'key-delete': 'delete key',
 };
+
+function isKnown({ access }: Tenant, identity: Identity | undefined): boolean {
+  return identity !== undefined && (access.admins.has(identity) || access.policyOf(identity) !== undefined);
+}
 
 function refusalOf(admission: Admission): SelloError {
   return new SelloError(admission.refusal?.code ?? 'SELLO_NOT_AUTHORIZED');
