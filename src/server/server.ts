@@ -232,7 +232,9 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   try {
     for (const listener of listeners) ports.push(await listener.listen());
     const probes =
-      config.probes === undefined ? undefined : await createProbeServer(config.probes, { health, metrics });
+      config.probes === undefined
+        ? undefined
+        : await createProbeServer({ ...config.probes, reusePort: config.processes > 1 }, { health, metrics });
     return new Server({
       gate,
       listeners,

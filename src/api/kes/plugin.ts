@@ -246,7 +246,7 @@ class KesExchange {
         else {
           streamLog(route.name === 'log-audit' ? 'audit' : 'error', {
             tenant,
-            isOnlyTenant: call.isOnlyTenant,
+            strangers: call.isOnlyTenant ? this.#gate.runtime.serverAudit.file : undefined,
             server: this.#server,
             reply,
             mayGoOn: () => this.#mayGoOn(raw, trace, name),
