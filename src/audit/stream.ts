@@ -255,8 +255,25 @@ class FileStream implements AuditFile {
         return;
       }
       for (const resolve of this.#reopenWanted.splice(0)) resolve();
-      this.#resume();
+      if (this.#state === 'failed' && !this.#closing) this.#prove();
+      else this.#resume();
     });
+    this.#watch();
+  }
+
+  /** A full disk opens files too: records are taken again once the note of the failure could be written. */
+  #prove(): void {
+    const refused = this.#refused;
+    const spanMs = this.#clock.monotonic() - this.#stoppedAtMs;
+    this.#begin();
+    this.#slot.write(
+      auditLine(this.#note(`audit stream failed: ${this.#detail}`, spanMs, refused)),
+      (outcome) => {
+        this.#end();
+        if (outcome === 0) this.#resume(refused);
+        else this.#fail(`write failed: ${getSystemErrorName(outcome)}`);
+      },
+    );
     this.#watch();
   }
 
@@ -293,17 +310,19 @@ class FileStream implements AuditFile {
     this.#slot.hung = false;
   }
 
-  /** The thread has done something without an error: whatever the trouble was, it is over. */
-  #resume(): void {
+  /** The thread has done something without an error: whatever the trouble was, it is over. `noted`: what a note written before said. */
+  #resume(noted?: number): void {
     this.#noticeTornLines();
     if (this.#state !== 'ok') {
       const detail = `${this.#state}: ${this.#detail}`;
       const spanMs = this.#clock.monotonic() - this.#stoppedAtMs;
-      const refused = this.#refused;
+      const refused = noted ?? this.#refused;
       this.#state = 'ok';
       this.#retryMs = firstRetryMs;
-      this.#refused = 0;
-      if (!this.#closing) void this.append(this.#note(`audit stream ${detail}`, spanMs, refused));
+      // What was refused while the note was on its way is for the next one.
+      this.#refused -= refused;
+      if (!this.#closing && noted === undefined)
+        void this.append(this.#note(`audit stream ${detail}`, spanMs, refused));
       this.#options.onFault({ kind: 'recovered', path: this.#config.path, detail, refused });
     }
     this.#next();

@@ -74,7 +74,8 @@ export function superviseWorkers(options: SuperviseOptions): Promise<number> {
       worker.on('exit', (code, signal) => {
         workers.delete(index);
         if (stopping || !everStarted) {
-          if (code !== 0) status = code ?? 1;
+          // A worker that is told to stop before it can listen to signals ends by the signal itself.
+          if (code !== 0 && !(stopping && signal === 'SIGTERM')) status = code ?? 1;
           if (!everStarted && !stopping) stopAll('SIGTERM');
           if (workers.size === 0) resolve(status);
           return;

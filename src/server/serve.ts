@@ -1,6 +1,7 @@
 /**
  * `sello serve`: load the configuration, start one process or several, reload on SIGHUP and when files change, stop on SIGTERM.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { checkConfig, loadConfig, watchedFiles, watchFiles, type FileWatch } from '../config/index.ts';
 import type { Config } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
@@ -62,7 +63,11 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
         if (next.dialect === 'sello' && broken.length > 0)
           throw new SelloError('SELLO_CONFIG_INVALID', { detail: broken.map((b) => b.message).join('; ') });
         await server.reload(next);
-        await watch(next);
+        // A watch begins with what is there: one that is kept misses nothing, after a new one what it did not see is read again.
+        if (!isDeepStrictEqual(watchedFiles(next), watched)) {
+          await watch(next);
+          reload('other files are watched');
+        }
         server.info.metrics.reloaded('ok', Date.now());
         log.info({ why }, 'configuration reloaded');
       } catch (error) {
@@ -72,10 +77,10 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
     });
   };
   let watcher: FileWatch | undefined;
+  let watched: readonly string[] = [];
   const watch = async (config: Config): Promise<void> => {
-    const next = await watchFiles(watchedFiles(config), (changed) =>
-      reload(`changed: ${changed.join(', ')}`),
-    );
+    watched = watchedFiles(config);
+    const next = await watchFiles(watched, (changed) => reload(`changed: ${changed.join(', ')}`));
     watcher?.close();
     watcher = next;
   };

@@ -58,7 +58,7 @@ async function scene(site: Site, alphaAudit: string): Promise<Scene> {
     name,
     admins: [admin.identity],
     clients: unverified,
-    audit: { path: audit, deadline: '300ms' },
+    audit: { path: audit, deadline: '1s' },
     keys: ['app'],
   });
   await site.start(
