@@ -34,7 +34,7 @@ export interface TenantKeysOptions {
 
 export class TenantKeys {
   readonly #store: Keystore;
-  readonly #cache: KeyCache<MasterKey>;
+  #cache: KeyCache<MasterKey>;
   readonly #onInvalidate: ((name: KeyName) => void) | undefined;
   readonly #observe: TenantKeysOptions['metrics'];
   readonly #timer: NodeJS.Timeout | undefined;
@@ -52,7 +52,18 @@ export class TenantKeys {
         void this.revalidate().finally(() => (isRunning = false));
       }, options.revalidateMs).unref();
     }
-    this.#cache = new KeyCache({
+    this.#cache = this.#cacheOf(config);
+  }
+
+  /** Goes on with other cache settings: nothing that was held stays, the store stays open. */
+  useCache(config: CacheConfig): void {
+    const before = this.#cache;
+    this.#cache = this.#cacheOf(config);
+    before.clear();
+  }
+
+  #cacheOf(config: CacheConfig): KeyCache<MasterKey> {
+    return new KeyCache({
       ...config,
       load: (name) => this.#read(name),
       dispose: (key) => key.wipe(),

@@ -120,7 +120,7 @@ async function take(locks: string, owner: string, watchMs: number): Promise<stri
       if (state === 'changed') continue;
     }
     const name = lockName(current === undefined ? 1 : numberOf(current) + 1);
-    if (!(await createFile(name, Buffer.from(`${owner}\n`), sync))) continue;
+    if (!(await tryCreate(name, owner, sync))) continue;
     const names = await lockNames(locks);
     if (names.at(-1) !== name) {
       await remove(path.join(locks, name));
@@ -130,6 +130,16 @@ async function take(locks: string, owner: string, watchMs: number): Promise<stri
     return name;
   }
   throw locked('other servers are trying to open it at the same time');
+}
+
+/** False when somebody else was first; also when their clean-up took our temporary file from under us. */
+async function tryCreate(name: string, owner: string, sync: FolderSync): Promise<boolean> {
+  try {
+    return await createFile(name, Buffer.from(`${owner}\n`), sync);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
 }
 
 async function stateOf(

@@ -2,6 +2,8 @@
  * Everything a configuration means at run time: tenants with their keystores, caches, policies and audit streams. A reload
  * builds a new one beside the old, takes over what did not change, and replaces it as a whole or not at all.
  */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { judgePeer, refuseByShape } from '../access/index.ts';
 import {
@@ -12,7 +14,7 @@ import {
   type ServerAudit,
 } from '../audit/index.ts';
 import { systemClock } from '../clock.ts';
-import type { Config, TenantConfig } from '../config/model.ts';
+import type { AuditConfig, Config, TenantConfig } from '../config/model.ts';
 import { parseKeyName, TenantKeys, type TenantKeysOptions } from '../keys/index.ts';
 import { openKeystore } from '../keystores/index.ts';
 import { loadTenantRegistry, type RegisteredTenant, type TenantRegistry } from '../tenants/registry.ts';
@@ -126,11 +128,7 @@ async function openTenant(
 ): Promise<Tenant> {
   const old = previous?.tenants.get(config.name);
   let keys: TenantKeys;
-  if (
-    old !== undefined &&
-    isDeepStrictEqual([old.config.keystore, old.config.cache], [config.keystore, config.cache])
-  )
-    keys = old.keys;
+  if (old !== undefined && isDeepStrictEqual(old.config.keystore, config.keystore)) keys = old.keys;
   else {
     const store = await openKeystore(config.keystore, workerOwnerPid());
     keys = new TenantKeys(store, config.cache, {
@@ -145,6 +143,7 @@ async function openTenant(
   if (old !== undefined && isDeepStrictEqual(old.config.audit, config.audit)) audit = old.audit;
   else {
     const series = server.metrics.audit(config.name);
+    await makeAuditFolder(config.audit);
     audit = await openAuditStream(config.audit, {
       clock: systemClock,
       tenant: config.name,
@@ -173,6 +172,7 @@ async function openServerAudit(
   server: ServerInfo,
 ): Promise<ServerAudit & { readonly file: AuditFile }> {
   const series = server.metrics.audit('');
+  await makeAuditFolder(config.serverAudit);
   const file = await openAuditStream(config.serverAudit, {
     clock: systemClock,
     onFault: (fault) => tellFault(server, undefined, fault),
@@ -190,6 +190,11 @@ async function openServerAudit(
       await file.close();
     },
   };
+}
+
+/** A new installation has no folder for its records yet. Group-readable, for a log shipper. */
+async function makeAuditFolder({ mode, path: file }: AuditConfig): Promise<void> {
+  if (mode !== 'off' && file !== '-') await mkdir(path.dirname(file), { recursive: true, mode: 0o750 });
 }
 
 function tellFault(

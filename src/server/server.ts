@@ -1,5 +1,6 @@
 /** One process of Sello: listeners, probes, reload and stop. */
 import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/model.ts';
 import { systemClock } from '../clock.ts';
 import {
@@ -27,6 +28,9 @@ export interface StartOptions {
   readonly onInvalidate?: (tenant: string, key: string) => void;
 }
 
+/** Longer than the longest request: KES's routes end after 15 s. */
+const retireAfterMs = 20_000;
+
 /** How long a stopping server goes on accepting, so that connections on their way to it are not lost. */
 const drainMs = 500;
 
@@ -42,6 +46,7 @@ export class Server {
   readonly ports: readonly number[];
   readonly #log: Log;
   #withdrawHealth: () => void;
+  readonly #retiring = new Set<() => void>();
   #stopping: Promise<void> | undefined;
 
   constructor(parts: {
@@ -114,10 +119,29 @@ export class Server {
       throw error;
     }
     this.#gate.runtime = next;
+    for (const [name, tenant] of next.tenants) {
+      const before = running.tenants.get(name);
+      const isKept = before?.keys === tenant.keys;
+      if (isKept && !isDeepStrictEqual(before.config.cache, tenant.config.cache))
+        tenant.keys.useCache(tenant.config.cache);
+    }
     this.#withdrawHealth();
     this.#withdrawHealth = watchHealth(this.health, next);
     for (const stream of this.#streams) stream.rejudge();
-    await running.retire(next);
+    this.#retireLater(running, next);
+  }
+
+  /** Requests that began under the old configuration may still use its keystores and audit streams. */
+  #retireLater(old: Runtime, next: Runtime): void {
+    const retire = (): void => {
+      clearTimeout(timer);
+      this.#retiring.delete(retire);
+      old
+        .retire(next)
+        .catch((error: unknown) => this.info.log.error({ err: error }, 'old configuration not closed'));
+    };
+    const timer = setTimeout(retire, retireAfterMs).unref();
+    this.#retiring.add(retire);
   }
 
   /** Goes on in the files that the audit paths name now (after logrotate). */
@@ -146,6 +170,7 @@ export class Server {
     const streams = setTimeout(() => this.#endStreams(), drainMs);
     await Promise.all(this.#listeners.map((listener) => listener.stop(drainMs, shutdownTimeoutMs)));
     clearTimeout(streams);
+    for (const retire of [...this.#retiring]) retire();
     await this.#gate.runtime.retire(undefined);
     await this.#probes?.close();
     this.health.close();
@@ -207,7 +232,9 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   try {
     for (const listener of listeners) ports.push(await listener.listen());
     const probes =
-      config.probes === undefined ? undefined : await createProbeServer(config.probes, { health, metrics });
+      config.probes === undefined
+        ? undefined
+        : await createProbeServer({ ...config.probes, reusePort: config.processes > 1 }, { health, metrics });
     return new Server({
       gate,
       listeners,

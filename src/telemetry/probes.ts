@@ -29,7 +29,12 @@ interface Answer {
 
 /** @throws the listener's error, such as EADDRINUSE */
 export async function createProbeServer(
-  listen: { readonly host: string; readonly port: number },
+  listen: {
+    readonly host: string;
+    readonly port: number;
+    /** Several processes share the port: each probe and scrape reaches one of them. */
+    readonly reusePort?: boolean;
+  },
   parts: { readonly health: Health; readonly metrics: Metrics },
 ): Promise<ProbeServer> {
   let rendering: Promise<Answer> | undefined;
@@ -78,7 +83,7 @@ export async function createProbeServer(
   server.maxRequestsPerSocket = maxRequestsPerSocket;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(listen.port, listen.host, resolve);
+    server.listen({ port: listen.port, host: listen.host, reusePort: listen.reusePort ?? false }, resolve);
   });
   return {
     port: (server.address() as AddressInfo).port,

@@ -17,7 +17,7 @@ interface Exchange {
 async function exchange(target: Target, raw: SmugglingCase['raw']): Promise<Exchange> {
   const socket = await openSocket(target, 'http/1.1');
   const chunks: Buffer[] = [];
-  let lastMs = performance.now();
+  let lastMs!: number;
   let closed = false;
   socket.on('data', (chunk: Buffer) => {
     chunks.push(chunk);

@@ -94,7 +94,7 @@ t.test('an audit stream shows records, refusals, what waits and whether it works
 
 t.test("KES's page has its families, types, order and Content-Type", async (t) => {
   const metrics = createMetrics({ version: '1', processMetrics: false });
-  const fresh = metrics.kesText();
+  const fresh = metrics.kesText(undefined);
   t.equal(fresh.contentType, 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores');
   t.strictSame(
     [...fresh.body.matchAll(/^# TYPE (.*)$/gm)].map(([, type]) => type),
@@ -129,7 +129,7 @@ t.test("KES's page has its families, types, order and Content-Type", async (t) =
   admin.end(200, 0.1);
   metrics.errorLogged();
   metrics.audit('acme').written(4, 1, 0.1);
-  const { body } = metrics.kesText();
+  const { body } = metrics.kesText(undefined);
   const found = await samples(body);
   t.equal(found.get('kes_http_request_success{code="200"}'), 1, 'other faces are not counted here');
   t.equal(found.get('kes_http_request_error{code="404"}'), 2);
@@ -168,7 +168,7 @@ t.test('docs/metrics.md names every family', async (t) => {
   const metrics = createMetrics({ version: '1' });
   const page = fs.readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
   t.ok(metrics.families.length > 40);
-  const kes = [...metrics.kesText().body.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name!);
+  const kes = [...metrics.kesText(undefined).body.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name!);
   const counters = ['kes_http_request_success', 'kes_http_request_error', 'kes_http_request_failure'];
   t.strictSame(
     [...metrics.families, ...kes, ...counters].filter((name) => !page.includes(`\`${name}\``)),

@@ -1,6 +1,6 @@
 /** `/v1/log/audit` and `/v1/log/error`: events as they happen, one JSON line each (broken in the last KES; wire/logs). */
 import type { FastifyReply } from 'fastify';
-import { kesAuditLine, kesErrorLine } from '../../audit/index.ts';
+import { kesAuditLine, kesErrorLine, type AuditRecord, type AuditStream } from '../../audit/index.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 
@@ -23,8 +23,8 @@ interface Sink {
 
 export interface LogReader {
   readonly tenant: Tenant;
-  /** Its people may read what the log says of the server and of everybody. */
-  readonly isOnlyTenant: boolean;
+  /** The server's own audit stream, for the people of an only tenant: they may read what the logs say of everybody. */
+  readonly strangers: AuditStream | undefined;
   readonly server: ServerInfo;
   readonly reply: FastifyReply;
   /** False once the reader's certificate or policy does not allow this any more. */
@@ -34,7 +34,7 @@ export interface LogReader {
 
 export function streamLog(
   kind: 'audit' | 'error',
-  { tenant, isOnlyTenant, server, reply, mayGoOn, ended }: LogReader,
+  { tenant, strangers, server, reply, mayGoOn, ended }: LogReader,
 ): void {
   reply.hijack();
   const sink = reply.raw as unknown as Sink;
@@ -56,15 +56,18 @@ export function streamLog(
     if (performance.now() - judgedAtMs >= rejudgeMs) rejudge();
     if (!isOver && (sink.writableLength ?? 0) < maxBacklogBytes) sink.write(line);
   };
+  const ofAudit = (record: AuditRecord): void => send(kesAuditLine(record));
   const unsubscribe =
     kind === 'audit'
-      ? tenant.audit.subscribe((record) => send(kesAuditLine(record)))
-      : server.onErrorLine((message, of) => {
-          if (isOnlyTenant || of === tenant.name) send(kesErrorLine(message));
-        });
+      ? [tenant.audit.subscribe(ofAudit), strangers?.subscribe(ofAudit)]
+      : [
+          server.onErrorLine((message, of) => {
+            if (strangers !== undefined || of === tenant.name) send(kesErrorLine(message));
+          }),
+        ];
   const leave = server.openStream({ end, rejudge });
   sink.on('close', () => {
-    unsubscribe();
+    for (const each of unsubscribe) each?.();
     leave();
     ended();
   });

@@ -8,7 +8,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import type { Identity } from '../../access/index.ts';
+import type { Identity, Operation } from '../../access/index.ts';
 import type { AuditRecord } from '../../audit/record.ts';
 import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
@@ -233,13 +233,23 @@ class KesExchange {
       context: undefined,
     };
     trace.call = call;
+    if (changesKeys.has(route.operation) && tenant.audit.trouble !== undefined) {
+      // The record of a change is written after it, so nothing is changed while none could be.
+      this.#finish(
+        reply,
+        raw,
+        answerOfError(new SelloError('SELLO_AUDIT_UNAVAILABLE'), '', tenant.config.kes.errorTexts),
+        trace,
+      );
+      return;
+    }
     if (route.name === 'log-audit' || route.name === 'log-error') {
       this.#release(raw, { status: 200 }, trace, (failed) => {
         if (failed !== undefined) this.#write(reply, raw, failed, trace);
         else {
           streamLog(route.name === 'log-audit' ? 'audit' : 'error', {
             tenant,
-            isOnlyTenant: call.isOnlyTenant,
+            strangers: call.isOnlyTenant ? this.#gate.runtime.serverAudit.file : undefined,
             server: this.#server,
             reply,
             mayGoOn: () => this.#mayGoOn(raw, trace, name),
@@ -421,12 +431,7 @@ class KesExchange {
       reason: admission.refusal?.reason,
       durationMs: performance.now() - trace.startMs,
     };
-    const isTenants =
-      admission.tenant !== undefined &&
-      route !== undefined &&
-      admission.refusal === undefined &&
-      !isStranger(admission);
-    if (!isTenants) {
+    if (route === undefined || !isOfTenant(admission)) {
       this.#gate.serverAudit.append(record);
       next(undefined);
       return;
@@ -491,6 +496,18 @@ interface Trace {
   quota?: { leave(): void };
 }
 
+/**
+ * Whether a request's record belongs to a tenant: its caller is one that the tenant lists or whose certificate its CA issued.
+ * Everybody else could fill a tenant's audit space from outside, so their refusals go to the server's own stream.
+ */
+function isOfTenant({ tenant, identity, refusal }: Admission): boolean {
+  if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
+  if (tenant.config.clients.auth === 'on') return true;
+  return isKnown(tenant, identity);
+}
+
+const changesKeys: ReadonlySet<Operation> = new Set<Operation>(['create', 'import', 'delete']);
+
 /** How KES names the failed action in its 500 and 502 texts. */
 const verbs: Partial<Record<string, string>> = {
   'key-create': 'create key',
@@ -507,16 +524,6 @@ const verbs: Partial<Record<string, string>> = {
 
 function isKnown({ access }: Tenant, identity: Identity | undefined): boolean {
   return identity !== undefined && (access.admins.has(identity) || access.policyOf(identity) !== undefined);
-}
-
-/** A key pair that anybody can make proves nothing where chains are not verified: its refusals are the server's to record. */
-function isStranger({ tenant, identity, peer }: Admission): boolean {
-  return (
-    tenant !== undefined &&
-    peer !== undefined &&
-    tenant.config.clients.auth === 'off' &&
-    !isKnown(tenant, identity)
-  );
 }
 
 function refusalOf(admission: Admission): SelloError {
