@@ -5,7 +5,12 @@
  * Why: Node's own compatibility classes build a Readable, a Writable and a socket proxy per request, which halves the
  * throughput of small calls. These hold just what Fastify and the faces touch. Bodies are read from `stream`.
  */
-import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type {
+  IncomingHttpHeaders,
+  OutgoingHttpHeaders,
+  ServerHttp2Session,
+  ServerHttp2Stream,
+} from 'node:http2';
 
 /** Header fields that belong to one hop of HTTP/1.1 and are malformed in HTTP/2 (RFC 9113 §8.2.2). */
 const connectionSpecific = new Set([
@@ -39,6 +44,12 @@ function wipeLater(body: Buffer): void {
     for (const bytes of sent) bytes.fill(0);
     sent.length = 0;
   });
+}
+
+/** How many answers of a session have no end of their own, so that silence does not end it. */
+export const longAnswers = Symbol('answers without an end');
+export interface LongAnswers {
+  [longAnswers]?: number;
 }
 
 type Listener = (...args: never[]) => void;
@@ -157,6 +168,14 @@ export class Http2Response {
   flushHeaders(): void {
     this.headersSent = true;
     this.#respond(false);
+  }
+
+  /** Keeps the session through silence until this answer closes. */
+  outlastSilence(): void {
+    const session = this.stream.session as (ServerHttp2Session & LongAnswers) | undefined;
+    if (session === undefined) return;
+    session[longAnswers] = (session[longAnswers] ?? 0) + 1;
+    this.stream.once('close', () => session[longAnswers]!--);
   }
 
   get writableLength(): number {

@@ -18,7 +18,7 @@ import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import { connectionFacts, type ConnectionFacts, type FactsCarrier, type Gate } from './gate.ts';
-import { Http2Request, Http2Response } from './http2-exchange.ts';
+import { Http2Request, Http2Response, longAnswers, type LongAnswers } from './http2-exchange.ts';
 import type { ServerInfo } from './info.ts';
 
 /** Suites with forward secrecy and authenticated encryption alone. */
@@ -166,7 +166,8 @@ export class KeyListener {
         Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
         http1Options: {
           maxHeaderSize: limits.maxHeaderBytes,
-          headersTimeout: limits.headersTimeoutMs,
+          // Node refuses one that is longer than the whole request may take.
+          headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
           requestTimeout: limits.requestTimeoutMs,
           keepAliveTimeout: limits.idleTimeoutMs,
           connectionsCheckingInterval: 1000,
@@ -261,6 +262,8 @@ export class KeyListener {
         status: 0,
         durationMs: 0,
       });
+      // Node ends a connection whose handshake fails; one that takes too long it reports and leaves open.
+      if (error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') socket.destroy();
     });
   }
 
@@ -270,7 +273,7 @@ export class KeyListener {
     this.#sessions.add(session);
     session.once('close', () => this.#sessions.delete(session));
     session.on('error', () => session.destroy());
-    session.setTimeout(limits.idleTimeoutMs, () => session.close());
+    session.setTimeout(limits.idleTimeoutMs, () => endIdle(session, limits.idleTimeoutMs));
     if (limits.maxConnectionAgeMs > 0) {
       // Jitter of a tenth, so that connections made together do not end together.
       const ageMs = limits.maxConnectionAgeMs * (0.95 + Math.random() * 0.1);
@@ -305,6 +308,21 @@ export class KeyListener {
   get connections(): number {
     return this.#sockets.size;
   }
+}
+
+/**
+ * A session on which nothing moved is asked to end, and ended when it does not: streams whose client takes no answer (a
+ * window of zero) would keep it otherwise. Log streams may be silent; their sessions wait on.
+ */
+function endIdle(session: ServerHttp2Session & LongAnswers, idleTimeoutMs: number): void {
+  if ((session[longAnswers] ?? 0) > 0) {
+    session.setTimeout(idleTimeoutMs);
+    return;
+  }
+  session.close();
+  setTimeout(() => {
+    if (!session.destroyed) session.destroy();
+  }, goawayNoticeMs).unref();
 }
 
 /** Two steps, as RFC 9113 §6.8 advises: a notice that allows every stream, then the end once streams on their way have arrived. */

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { ServerHttp2Stream } from 'node:http2';
 import type { Http2Request } from '../../server/http2-exchange.ts';
+import type { BodyDeadline } from './body-deadline.ts';
 
 export type RawRequest = IncomingMessage | Http2Request;
 
@@ -40,6 +41,7 @@ export function readBody(
   raw: RawRequest,
   declared: Declared,
   cap: number,
+  deadline: BodyDeadline,
   done: (body: Body | undefined) => void,
 ): void {
   const isHttp2 = 'stream' in raw;
@@ -53,7 +55,9 @@ export function readBody(
   }
   // A declared length says when the body is whole, a tick before 'end' does.
   const expected = declared.length === undefined || declared.chunked ? Infinity : Number(declared.length);
-  source[reader] = new BodyReader(expected, cap, done);
+  const body = new BodyReader(expected, cap, deadline, done);
+  source[reader] = body;
+  if (isHttp2) deadline.watch(body, raw.stream);
   source.on('data', onData);
   source.on('end', onEnd);
   source.on('close', onClose);
@@ -78,12 +82,14 @@ function onClose(this: Source): void {
 class BodyReader {
   readonly #expected: number;
   readonly #cap: number;
+  readonly #deadline: BodyDeadline;
   #done: ((body: Body | undefined) => void) | undefined;
   #first: Buffer | undefined;
   #rest: Buffer[] | undefined;
   #length = 0;
 
-  constructor(expected: number, cap: number, done: (body: Body | undefined) => void) {
+  constructor(expected: number, cap: number, deadline: BodyDeadline, done: (body: Body | undefined) => void) {
+    this.#deadline = deadline;
     this.#expected = expected;
     this.#cap = cap;
     this.#done = done;
@@ -112,6 +118,7 @@ class BodyReader {
   }
 
   #finish(body: Body | undefined): void {
+    this.#deadline.forget(this);
     const done = this.#done;
     this.#done = undefined;
     this.#first = undefined;

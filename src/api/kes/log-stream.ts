@@ -15,6 +15,8 @@ interface Sink {
   readonly writableLength?: number;
   writeHead(status: number, headers: Record<string, string>): unknown;
   flushHeaders(): void;
+  /** HTTP/2. */
+  outlastSilence?(): void;
   write(line: string): boolean;
   on(event: 'close', listener: () => void): unknown;
 }
@@ -38,6 +40,7 @@ export function streamLog(
   const sink = reply.raw as unknown as Sink;
   sink.writeHead(200, { 'content-type': 'application/x-ndjson' });
   sink.flushHeaders();
+  sink.outlastSilence?.();
   let isOver = false;
   const end = (): void => {
     isOver = true;

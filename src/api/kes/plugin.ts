@@ -26,6 +26,7 @@ import {
   redirectAnswer,
   type Answer,
 } from './answers.ts';
+import { BodyDeadline } from './body-deadline.ts';
 import { readBody, type Body, type Declared, type RawRequest } from './body.ts';
 import { contextOfBody } from './context.ts';
 import { keyHandlers, keyNameProblem } from './key-handlers.ts';
@@ -111,11 +112,13 @@ export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done:
 class KesExchange {
   readonly #gate: Gate;
   readonly #server: ServerInfo;
+  readonly #deadline: BodyDeadline;
   readonly #series = new Map<string, Map<KesRoute | undefined, RequestSeries>>();
 
   constructor({ gate, server }: KesPluginOptions) {
     this.#gate = gate;
     this.#server = server;
+    this.#deadline = new BodyDeadline(() => gate.runtime.config.limits.requestTimeoutMs);
   }
 
   /** Counts a request from here on; its series is looked up once per route and tenant. */
@@ -180,7 +183,7 @@ class KesExchange {
       nameProblem(route, target.name) === undefined
     ) {
       // A rule asks for entries of the encryption context: for that caller the body is read before the decision.
-      readBody(raw, raw.sello!.declared, route.maxBody, (body) => {
+      readBody(raw, raw.sello!.declared, route.maxBody, this.#deadline, (body) => {
         const judged = this.#authorize(
           trace,
           target.path,
@@ -266,7 +269,7 @@ class KesExchange {
       this.#finish(reply, raw, early, trace);
       return;
     }
-    readBody(raw, raw.sello!.declared, route.maxBody, (body) => {
+    readBody(raw, raw.sello!.declared, route.maxBody, this.#deadline, (body) => {
       if (body === undefined) {
         // The client went away: nobody to answer, but the attempt is on record.
         this.#finish(reply, raw, failure(400, 'invalid request body'), trace);

@@ -1,0 +1,231 @@
+/** Canary keys and data keys go through every route and every failure at log level trace; then their bytes are looked for. */
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import t from 'tap';
+import { askHttp1, openSocket, pause, Session, type Answer, type Call } from './client.ts';
+import { issue } from './pki.ts';
+import { listenerYaml, Site, tenantsYaml } from './site.ts';
+
+/** What a secret looks like wherever a program could have put it. */
+function spellings(secret: Buffer): Map<string, Buffer> {
+  const base64 = secret.toString('base64').replace(/=+$/, '');
+  const forms: Record<string, Buffer> = {
+    raw: secret,
+    hex: Buffer.from(secret.toString('hex')),
+    'upper-case hex': Buffer.from(secret.toString('hex').toUpperCase()),
+    base64: Buffer.from(base64),
+    base64url: Buffer.from(secret.toString('base64url')),
+    'list of bytes': Buffer.from(secret.subarray(0, 8).join(',')),
+    'reversed list': Buffer.from([...secret.subarray(0, 8)].join(', ')),
+    'inside other base64': Buffer.from(secret.subarray(1, 31).toString('base64').slice(0, 39)),
+    'inside other base64, shifted': Buffer.from(secret.subarray(2, 32).toString('base64').slice(0, 39)),
+  };
+  return new Map(Object.entries(forms));
+}
+
+class Secrets {
+  readonly #known: { what: string; forms: Map<string, Buffer> }[] = [];
+
+  add(what: string, secret: Buffer): Buffer {
+    this.#known.push({ what, forms: spellings(secret) });
+    return secret;
+  }
+
+  /** Where any of them stands in `bytes`. */
+  findIn(bytes: Buffer, place: string): string[] {
+    const found: string[] = [];
+    for (const { what, forms } of this.#known) {
+      for (const [form, spelled] of forms)
+        if (bytes.includes(spelled)) found.push(`${what} as ${form} in ${place}`);
+    }
+    return found;
+  }
+
+  get size(): number {
+    return this.#known.length;
+  }
+}
+
+const b64 = (bytes: Buffer): string => bytes.toString('base64');
+
+t.test('no secret is in a log, a record, a number or an error', { timeout: 40_000 }, async (t) => {
+  const admin = issue('admin');
+  const site = new Site();
+  t.teardown(() => site.remove());
+  const root = randomBytes(32);
+  site.write('root.key', b64(root));
+  await site.start(
+    listenerYaml.replace('probes: off', 'probes: 127.0.0.1:0') +
+      'log: {level: trace}\naudit: {path: server.jsonl}\n' +
+      tenantsYaml({
+        name: 'alpha',
+        admins: [admin.identity],
+        clients: { auth: 'off', requireClientAuthEku: false },
+        keystore: { file: { path: 'keys', rootKey: { file: 'root.key' } } },
+        audit: { path: 'alpha.jsonl' },
+      }),
+  );
+  const secrets = new Secrets();
+  secrets.add('root key', root);
+  const canary = secrets.add('imported key', randomBytes(32));
+  const refusedCanary = secrets.add('refused import', randomBytes(32));
+  const oddCanary = secrets.add('import of a wrong size', randomBytes(48));
+  const plaintext = secrets.add('plaintext to encrypt', randomBytes(32));
+  const message = secrets.add('message to authenticate', randomBytes(32));
+  const session = await Session.open(site.as(admin));
+  const stranger = await Session.open(site.as(issue('stranger')));
+  const errors: Buffer[] = [];
+  const keep = (answer: Answer): Answer => {
+    if (answer.status >= 300) errors.push(answer.body, Buffer.from(JSON.stringify(answer.headers)));
+    else errors.push(Buffer.from(JSON.stringify(answer.headers)));
+    return answer;
+  };
+  const logs: Buffer[] = [];
+  for (const which of ['audit', 'error']) {
+    const stream = session.http2.request({ ':path': `/v1/log/${which}` });
+    stream.on('data', (chunk: Buffer) => logs.push(chunk));
+    stream.on('error', () => undefined);
+  }
+
+  const body = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+  const overBoth = async (call: Call, as: 'admin' | 'stranger' = 'admin'): Promise<Answer> => {
+    keep(
+      await askHttp1(site.as(as === 'admin' ? admin : undefined), call).catch(() => ({
+        status: 200,
+        headers: {},
+        body: Buffer.alloc(0),
+      })),
+    );
+    return keep(await (as === 'admin' ? session : stranger).ask(call));
+  };
+  const put = (at: string, value: unknown): Promise<Answer> =>
+    overBoth({ method: 'PUT', path: at, body: body(value) });
+
+  await put('/v1/key/import/canary', { key: b64(canary), cipher: 'AES256' });
+  await put('/v1/key/import/canary', { key: b64(refusedCanary), cipher: 'AES256' });
+  await put('/v1/key/import/canary-2', { bytes: b64(canary), algorithm: 'XCHACHA20-POLY1305' });
+  await put('/v1/key/import/odd', { key: b64(oddCanary), cipher: 'AES256' });
+  await put('/v1/key/import/odd', { key: b64(refusedCanary), cipher: 'ROT13' });
+  await put('/v1/key/import/odd', { key: `${b64(refusedCanary)}!`, cipher: 'AES256' });
+  await put('/v1/key/import/odd', `{"key":"${b64(refusedCanary)}"`);
+  await put('/v1/key/import/odd', `{"key":"${b64(refusedCanary)}","cipher":"AES256"}}}`);
+  await put(`/v1/key/import/${'n'.repeat(81)}`, { key: b64(refusedCanary), cipher: 'AES256' });
+  await overBoth(
+    {
+      method: 'PUT',
+      path: '/v1/key/import/stolen',
+      body: body({ key: b64(refusedCanary), cipher: 'AES256' }),
+    },
+    'stranger',
+  );
+  await overBoth({ method: 'GET', path: '/v1/key/import/canary', body: body({ key: b64(refusedCanary) }) });
+  await overBoth({ method: 'PUT', path: '/v1/no/route', body: body({ key: b64(refusedCanary) }) });
+
+  const sealed = JSON.parse(
+    (await put('/v1/key/encrypt/canary', { plaintext: b64(plaintext), context: 'YQ==' })).body.toString(),
+  ) as { ciphertext: string };
+  await put('/v1/key/encrypt/absent', { plaintext: b64(plaintext) });
+  await put('/v1/key/encrypt/canary', `{"plaintext":"${b64(plaintext)}","context":1}`);
+  await put('/v1/key/hmac/canary', { message: b64(message) });
+  await put('/v1/key/hmac/absent', { message: b64(message) });
+  await put('/v1/key/hmac/canary', `{"message":"${b64(message)}"`);
+  for (let i = 0; i < 20; i++) {
+    const issued = JSON.parse(
+      (
+        await session.ask({ method: 'PUT', path: '/v1/key/generate/canary', body: '{"context":"YQ=="}' })
+      ).body.toString(),
+    ) as {
+      plaintext: string;
+      ciphertext: string;
+    };
+    secrets.add(`data key ${i}`, Buffer.from(issued.plaintext, 'base64'));
+    const opened = await put('/v1/key/decrypt/canary', { ciphertext: issued.ciphertext, context: 'YQ==' });
+    t.equal((JSON.parse(opened.body.toString()) as { plaintext: string }).plaintext, issued.plaintext);
+    await put('/v1/key/decrypt/canary', { ciphertext: issued.ciphertext, context: 'Yg==' });
+    await put('/v1/key/decrypt/canary-2', { ciphertext: issued.ciphertext, context: 'YQ==' });
+    await overBoth({
+      method: 'POST',
+      path: '/v1/key/bulk/decrypt/canary',
+      body: body([{ ciphertext: issued.ciphertext, context: 'YQ==' }]),
+    });
+    await overBoth({
+      method: 'POST',
+      path: '/v1/key/bulk/decrypt/canary',
+      body: body([{ ciphertext: issued.ciphertext }, { ciphertext: 'AAAA' }]),
+    });
+  }
+  const mac = JSON.parse((await put('/v1/key/hmac/canary', { message: b64(message) })).body.toString()) as {
+    hmac: string;
+  };
+  secrets.add('authentication code', Buffer.from(mac.hmac, 'base64'));
+  await put('/v1/key/decrypt/canary', { ciphertext: sealed.ciphertext, context: 'YQ==' });
+  // Clients that go away in the middle, and bodies that break off.
+  for (const fields of ['Content-Length: 500\r\n', 'Transfer-Encoding: chunked\r\n']) {
+    const socket = await openSocket(site.as(admin), 'http/1.1');
+    socket.write(`PUT /v1/key/import/broken HTTP/1.1\r\nHost: x\r\n${fields}\r\n`);
+    socket.write(
+      fields.includes('chunked')
+        ? `50\r\n{"key":"${b64(refusedCanary)}"\r\nzz\r\n`
+        : `{"key":"${b64(refusedCanary)}"`,
+    );
+    await pause(50);
+    socket.destroy();
+  }
+  for (const at of [
+    '/v1/key/describe/canary',
+    '/v1/key/list/*',
+    '/v1/status',
+    '/v1/metrics',
+    '/v1/api',
+    '/version',
+    '/v1/identity/self/describe',
+  ]) {
+    const answer = await overBoth({ method: 'GET', path: at });
+    errors.push(answer.body);
+  }
+  await overBoth({ method: 'DELETE', path: '/v1/key/delete/canary' });
+  const scraped = await new Promise<Buffer>((resolve, reject) => {
+    http
+      .get({ host: '127.0.0.1', port: site.server.probePort!, path: '/metrics' }, (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () => resolve(Buffer.concat(chunks)));
+      })
+      .on('error', reject);
+  });
+  await pause(100);
+  session.close();
+  stranger.close();
+  await site.server.stop();
+  await pause(100);
+
+  const found = [
+    ...secrets.findIn(Buffer.concat(errors), 'answers'),
+    ...secrets.findIn(scraped, 'metrics'),
+    ...secrets.findIn(Buffer.concat(logs), 'log streams'),
+  ];
+  const files = readdirSync(site.folder, { recursive: true, withFileTypes: true }).filter(
+    (entry) => entry.isFile() && entry.name !== 'root.key',
+  );
+  for (const { parentPath, name } of files)
+    found.push(...secrets.findIn(readFileSync(path.join(parentPath, name)), name));
+  t.same(found, [], 'nothing is found');
+  t.equal(secrets.size, 27);
+  const names = files.map(({ name }) => name);
+  for (const name of ['sello.log', 'alpha.jsonl', 'server.jsonl'])
+    t.ok(names.includes(name), `${name} was looked through`);
+  t.match(
+    readFileSync(site.file('alpha.jsonl'), 'utf8'),
+    /canary/,
+    'the records tell of the key by its name',
+  );
+  const seeing = new Secrets();
+  seeing.add('planted', canary);
+  t.equal(
+    seeing.findIn(Buffer.from(`x${b64(canary)}y`), 'a text').length > 0,
+    true,
+    'the search sees what is there',
+  );
+});
