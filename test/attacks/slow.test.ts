@@ -35,7 +35,11 @@ async function start(t: Test): Promise<{ site: Site; admin: Issued }> {
 async function endedAfter(socket: Socket, withinMs: number): Promise<number | undefined> {
   const startMs = performance.now();
   socket.resume();
-  const ended = Promise.race([once(socket, 'close'), once(socket, 'end')]).then(() => true);
+  // A reset is an end too.
+  socket.on('error', () => socket.destroy());
+  const ended = new Promise<true>((resolve) => {
+    for (const event of ['close', 'end']) socket.once(event, () => resolve(true));
+  });
   const isEnded = await Promise.race([ended, pause(withinMs).then(() => false)]);
   socket.destroy();
   return isEnded ? performance.now() - startMs : undefined;
