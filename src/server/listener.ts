@@ -12,6 +12,7 @@ import http2, {
   type Http2ServerResponse,
   type ServerHttp2Session,
 } from 'node:http2';
+import net from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
 import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
@@ -84,6 +85,8 @@ export class KeyListener {
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
   #draining = false;
+  /** The port is closed. */
+  #refusing = false;
   /** Every route as Fastify knows it, so that tests can hold their list of routes against it. */
   readonly routes = new Set<string>();
 
@@ -281,7 +284,7 @@ export class KeyListener {
       timer.unref();
       session.once('close', () => clearTimeout(timer));
     }
-    if (this.#draining) retire(session);
+    if (this.#refusing) retire(session);
   }
 
   /**
@@ -294,7 +297,13 @@ export class KeyListener {
     this.#draining = true;
     for (const session of this.#sessions) retire(session);
     await wait(drainMs);
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    // Sessions that came while draining are served until the port is closed. Told to leave before that they would come
+    // straight back, and of processes that share a port perhaps to this one, until their client gives up.
+    const closed = new Promise<void>((resolve) => net.Server.prototype.close.call(server, () => resolve()));
+    this.#refusing = true;
+    for (const session of this.#sessions) retire(session);
+    await wait(drainMs > 0 ? goawayNoticeMs : 0);
+    server.close(); // Idle connections of HTTP/1.1, and sessions that are left.
     const timer = setTimeout(() => this.#destroyAll(), deadlineMs);
     await closed;
     clearTimeout(timer);
