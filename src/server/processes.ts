@@ -80,6 +80,11 @@ export function superviseWorkers(options: SuperviseOptions): Promise<number> {
           if (workers.size === 0) resolve(status);
           return;
         }
+        if (code === 0) {
+          // Asked to stop, not died: its place is filled at once.
+          start(index, restartMs.first);
+          return;
+        }
         const young = performance.now() - startedAtMs < restartMs.resetAfter;
         const nextMs = young ? Math.min(delayMs * 2, restartMs.most) : restartMs.first;
         options.print(`worker ${index} ended (${signal ?? code}); starting it again in ${delayMs} ms`);

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/model.ts';
+import { SelloError } from '../errors.ts';
 import { systemClock } from '../clock.ts';
 import {
   createHealth,
@@ -96,10 +97,11 @@ export class Server {
    */
   async reload(config: Config): Promise<void> {
     const running = this.#gate.runtime;
-    const fixed = (c: Config): string =>
-      JSON.stringify([c.listeners.map((l) => [l.host, l.port]), c.processes, c.probes]);
-    if (fixed(config) !== fixed(running.config))
-      throw new Error('listener addresses, processes and probes change only with a restart');
+    if (!isDeepStrictEqual(fixedParts(config), fixedParts(running.config))) {
+      throw new SelloError('SELLO_CONFIG_INVALID', {
+        detail: 'listener addresses and names, limits, processes and probes change only with a restart',
+      });
+    }
     const next = await openRuntime(config, {
       server: this.info,
       previous: running,
@@ -180,6 +182,13 @@ export class Server {
   #endStreams(): void {
     for (const stream of this.#streams) stream.end();
   }
+}
+
+/** What listeners are made with: a change would look accepted and have no effect. */
+function fixedParts({ listeners, limits, processes, probes }: Config): unknown {
+  const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
+  const addresses = listeners.map(({ host, port, serverNames }) => [host, port, serverNames]);
+  return [addresses, made, processes, probes];
 }
 
 function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {
