@@ -111,7 +111,7 @@ export class Http2Response {
   }
 
   get destroyed(): boolean {
-    return this.stream.destroyed;
+    return this.stream.destroyed || this.stream.closed;
   }
 
   get socket(): unknown {

@@ -22,7 +22,8 @@ export function workerOwnerPid(): { ownerPid: number } | undefined {
 }
 
 export function tellSupervisor(message: WorkerMessage): void {
-  if (workerIndex() !== undefined) process.send!(message);
+  // Without its supervisor a worker is about to stop; what it had to say concerns nobody.
+  if (workerIndex() !== undefined && process.connected) process.send!(message, () => undefined);
 }
 
 export function onSupervisorMessage(listener: (message: WorkerMessage) => void): void {
@@ -68,9 +69,12 @@ export function superviseWorkers(options: SuperviseOptions): Promise<number> {
             options.started(message.ports);
           }
         } else {
-          for (const [other, child] of workers) if (other !== index && child.connected) child.send(message);
+          for (const [other, child] of workers)
+            if (other !== index && child.connected) child.send(message, () => undefined);
         }
       });
+      // A worker that cannot be reached, or not be started, is one that ends: 'exit' follows or the timer below.
+      worker.on('error', (error) => options.print(`worker ${index}: ${error.message}`));
       worker.on('exit', (code, signal) => {
         workers.delete(index);
         if (stopping || !everStarted) {

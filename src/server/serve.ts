@@ -18,6 +18,8 @@ export interface ServeOptions {
 
 /** Runs until a signal stops it; resolves to the exit status. */
 export async function serve(options: ServeOptions): Promise<number> {
+  // Until there is something to reload, the signal must not end the program: what is being read is new anyway.
+  process.on('SIGHUP', () => undefined);
   const config = await load(options);
   if (config.processes > 1 && workerIndex() === undefined) {
     return superviseWorkers({

@@ -99,7 +99,7 @@ export class Server {
     const running = this.#gate.runtime;
     if (!isDeepStrictEqual(fixedParts(config), fixedParts(running.config))) {
       throw new SelloError('SELLO_CONFIG_INVALID', {
-        detail: 'listener addresses and names, limits, processes and probes change only with a restart',
+        detail: 'listener addresses and names, limits, log, processes and probes change only with a restart',
       });
     }
     const next = await openRuntime(config, {
@@ -185,10 +185,10 @@ export class Server {
 }
 
 /** What listeners are made with: a change would look accepted and have no effect. */
-function fixedParts({ listeners, limits, processes, probes }: Config): unknown {
+function fixedParts({ listeners, limits, log, processes, probes }: Config): unknown {
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
   const addresses = listeners.map(({ host, port, serverNames }) => [host, port, serverNames]);
-  return [addresses, made, processes, probes];
+  return [addresses, made, log, processes, probes];
 }
 
 function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {

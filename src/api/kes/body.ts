@@ -84,8 +84,10 @@ class BodyReader {
   readonly #cap: number;
   readonly #deadline: BodyDeadline;
   #done: ((body: Body | undefined) => void) | undefined;
+  /** The only chunk so far, as it came. */
   #first: Buffer | undefined;
-  #rest: Buffer[] | undefined;
+  /** From the second chunk on: a client may send a byte at a time, and a list of chunks would cost a hundred times their size. */
+  #gathered: Buffer | undefined;
   #length = 0;
 
   constructor(expected: number, cap: number, deadline: BodyDeadline, done: (body: Body | undefined) => void) {
@@ -97,12 +99,25 @@ class BodyReader {
 
   take(chunk: Buffer): void {
     if (this.#done === undefined) return;
+    if (this.#length === 0) this.#first = chunk;
+    else this.#gather(chunk);
     this.#length += chunk.length;
-    if (this.#first === undefined) this.#first = chunk;
-    else (this.#rest ??= []).push(chunk);
     if (this.#length > this.#cap)
       this.#finish({ bytes: this.#joined().subarray(0, this.#cap), oversize: true, declared: true });
-    else if (this.#length >= this.#expected || (this.#rest === undefined && isFlatObject(chunk))) this.end();
+    else if (this.#length >= this.#expected || (this.#gathered === undefined && isFlatObject(chunk)))
+      this.end();
+  }
+
+  #gather(chunk: Buffer): void {
+    const needed = this.#length + chunk.length;
+    if (this.#gathered === undefined || this.#gathered.length < needed) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(4096, 2 * needed));
+      this.#joined().copy(grown);
+      this.#gathered?.fill(0);
+      this.#gathered = grown;
+      this.#first = undefined;
+    }
+    chunk.copy(this.#gathered, this.#length);
   }
 
   end(): void {
@@ -114,7 +129,7 @@ class BodyReader {
   }
 
   #joined(): Buffer {
-    return this.#rest === undefined ? (this.#first ?? none) : Buffer.concat([this.#first!, ...this.#rest]);
+    return this.#gathered?.subarray(0, this.#length) ?? this.#first ?? none;
   }
 
   #finish(body: Body | undefined): void {
@@ -122,7 +137,7 @@ class BodyReader {
     const done = this.#done;
     this.#done = undefined;
     this.#first = undefined;
-    this.#rest = undefined;
+    this.#gathered = undefined;
     done?.(body);
   }
 }

@@ -7,6 +7,7 @@ import { parseObject, parseObjects } from './json.ts';
  * is something else, so that a rule that asks for entries cannot be judged.
  */
 export function contextOfBody(route: KesRoute, body: Buffer): Readonly<Record<string, string>> | undefined {
+  if (!bound.has(route.name)) return undefined;
   if (body.length === 0) return {};
   if (route.name === 'key-bulk-decrypt') {
     // One decision covers the batch, so the items must agree on their context.
@@ -19,6 +20,14 @@ export function contextOfBody(route: KesRoute, body: Buffer): Readonly<Record<st
   const request = parseObject(body, { context: 'bytes' });
   return request === undefined ? undefined : entries(request.context);
 }
+
+/** Routes that bind their answer to the context: elsewhere a field of that name says nothing, and no rule may believe it. */
+const bound: ReadonlySet<string> = new Set([
+  'key-generate',
+  'key-encrypt',
+  'key-decrypt',
+  'key-bulk-decrypt',
+]);
 
 const none = Buffer.alloc(0);
 

@@ -12,6 +12,7 @@ const rejudgeMs = 1000;
 
 interface Sink {
   end(): void;
+  readonly destroyed: boolean;
   readonly writableLength?: number;
   writeHead(status: number, headers: Record<string, string>): unknown;
   flushHeaders(): void;
@@ -37,6 +38,11 @@ export function streamLog(
   { tenant, strangers, server, reply, mayGoOn, ended }: LogReader,
 ): void {
   reply.hijack();
+  if ((reply.raw as unknown as Sink).destroyed) {
+    // The reader went away while its record was written: no 'close' will come any more.
+    ended();
+    return;
+  }
   const sink = reply.raw as unknown as Sink;
   sink.writeHead(200, { 'content-type': 'application/x-ndjson' });
   sink.flushHeaders();

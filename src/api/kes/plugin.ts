@@ -12,6 +12,7 @@ import type { Identity, Operation } from '../../access/index.ts';
 import type { AuditRecord } from '../../audit/record.ts';
 import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
+import type { Runtime } from '../../server/runtime.ts';
 import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
@@ -105,6 +106,9 @@ export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done:
       handler: (request, reply) => exchange.serveUnrouted(request, reply),
     });
   }
+  // Methods that Fastify does not know end here, so that they are judged and recorded like any other.
+  app.setNotFoundHandler((request, reply) => exchange.serveUnrouted(request, reply));
+  app.setErrorHandler((error, request, reply) => exchange.serveFailed(error, request, reply));
   done();
 }
 
@@ -131,7 +135,8 @@ class KesExchange {
       ofTenant.set(route, (series = this.#server.metrics.request('kes', route?.path ?? 'unrouted', tenant)));
     }
     series.begin();
-    return { admission, startMs, route, series, call: undefined, rule: undefined, decision: 'none' };
+    const { runtime } = this.#gate;
+    return { admission, runtime, startMs, route, series, call: undefined, rule: undefined, decision: 'none' };
   }
 
   serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
@@ -151,9 +156,22 @@ class KesExchange {
           ? malformedTarget
           : request.method === 'OPTIONS' && raw.originalUrl === '*'
             ? { status: 200 }
-            : notFound;
+            : target.kind === 'route' && target.route.listed
+              ? methodNotAllowed(request.method, target.route.method)
+              : notFound;
     const admission = this.#gate.admit(raw);
     this.#finish(reply, raw, answer, this.#begin(admission, undefined, startMs));
+  }
+
+  /** Something threw before or in a handler: no client's fault that we know of, and nobody else's business. */
+  serveFailed(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    this.#server.log.error({ err: error }, 'request failed');
+    const raw = request.raw as KesRaw;
+    const isRefusal = ((error as { statusCode?: number }).statusCode ?? 500) < 500;
+    const answer = isRefusal
+      ? failure(400, 'invalid request')
+      : failure(500, 'internal error', 'SELLO_INTERNAL');
+    this.#finish(reply, raw, answer, this.#begin(this.#gate.admit(raw), undefined, raw.sello!.startMs));
   }
 
   serve(request: FastifyRequest, reply: FastifyReply): void {
@@ -184,12 +202,10 @@ class KesExchange {
     ) {
       // A rule asks for entries of the encryption context: for that caller the body is read before the decision.
       readBody(raw, raw.sello!.declared, route.maxBody, this.#deadline, (body) => {
-        const judged = this.#authorize(
-          trace,
-          target.path,
-          target.name,
-          contextOfBody(route, body?.bytes ?? noBody.bytes),
-        );
+        const context = contextOfBody(route, body?.bytes ?? noBody.bytes);
+        const judged =
+          this.#judgeAgain(raw, trace, target.name, context) ??
+          this.#authorize(trace, target.path, target.name, context);
         if (body === undefined || judged !== undefined)
           this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
         else this.#admitted(reply, raw, trace, target.name, body);
@@ -275,9 +291,38 @@ class KesExchange {
         this.#finish(reply, raw, failure(400, 'invalid request body'), trace);
         return;
       }
-      (call as { body: Body }).body = body;
+      const refused = this.#judgeAgain(raw, trace, name, contextOfBody(route, body.bytes));
+      if (refused !== undefined) {
+        this.#finish(reply, raw, refused, trace);
+        return;
+      }
+      Object.assign(call, { body, tenant: trace.admission.tenant! });
       this.#run(reply, raw, call, trace);
     });
+  }
+
+  /**
+   * A body may arrive long after its headers were judged. When the configuration changed in between, the request is judged by the
+   * new one: a revoked client gets no key, and nothing uses a keystore that is about to be closed.
+   */
+  #judgeAgain(
+    raw: KesRaw,
+    trace: Trace,
+    name: string,
+    context: Readonly<Record<string, string>> | undefined,
+  ): Answer | undefined {
+    if (this.#gate.runtime === trace.runtime) return undefined;
+    const before = trace.admission.tenant;
+    trace.admission = this.#gate.judge(raw);
+    trace.runtime = this.#gate.runtime;
+    if (trace.admission.tenant?.name !== before?.name) {
+      return answerOfError(
+        new SelloError('SELLO_NOT_AUTHORIZED'),
+        '',
+        before?.config.kes.errorTexts ?? 'current',
+      );
+    }
+    return this.#authorize(trace, trace.route!.path + name, name, context);
   }
 
   /** Decides; undefined when the caller may go on. */
@@ -483,7 +528,10 @@ class KesExchange {
 }
 
 interface Trace {
-  readonly admission: Admission;
+  /** Replaced when the configuration changed while the body was on its way. */
+  admission: Admission;
+  /** The configuration under which the request was judged. */
+  runtime: Runtime;
   /** `performance.now()` at arrival. */
   readonly startMs: number;
   readonly route: KesRoute | undefined;
