@@ -163,15 +163,20 @@ class KesExchange {
     this.#finish(reply, raw, answer, this.#begin(admission, undefined, startMs));
   }
 
-  /** Something threw before or in a handler: no client's fault that we know of, and nobody else's business. */
+  /** Fastify refused the request (a method that it does not serve), or something threw. */
   serveFailed(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
-    this.#server.log.error({ err: error }, 'request failed');
     const raw = request.raw as KesRaw;
+    const { target, startMs } = raw.sello!;
     const isRefusal = ((error as { statusCode?: number }).statusCode ?? 500) < 500;
+    if (isRefusal && target.kind === 'route' && !acceptsMethod(target.route, request.method)) {
+      this.serveUnrouted(request, reply);
+      return;
+    }
+    this.#server.log.error({ err: error }, 'request failed');
     const answer = isRefusal
       ? failure(400, 'invalid request')
       : failure(500, 'internal error', 'SELLO_INTERNAL');
-    this.#finish(reply, raw, answer, this.#begin(this.#gate.admit(raw), undefined, raw.sello!.startMs));
+    this.#finish(reply, raw, answer, this.#begin(this.#gate.admit(raw), undefined, startMs));
   }
 
   serve(request: FastifyRequest, reply: FastifyReply): void {
