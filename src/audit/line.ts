@@ -8,7 +8,7 @@
  * surrogate pair becomes U+FFFD, and a long value is cut, marked, and named in `sello.cut`.
  */
 import type { Operation } from '../access/operations.ts';
-import type { AuditRecord } from './record.ts';
+import { begunStatus, type AuditRecord } from './record.ts';
 
 /** Includes the newline. 4 KiB is also what POSIX promises to be one piece on a pipe (PIPE_BUF). */
 export const maxLineBytes = 4096;
@@ -92,7 +92,8 @@ export function auditLine(record: AuditRecord): string {
   let line = `{"@timestamp":"${timestamp(record.timeMs)}","ecs":{"version":"8.11"},`;
   if (record.error !== undefined) line += `"error":{"code":"${text(record.error, 'error')}"},`;
   line += parts[0] + whole(record.durationMs * 1e6) + parts[1];
-  line += status < 400 && record.decision !== 'deny' ? 'success' : 'failure';
+  if (status === begunStatus) line += 'unknown';
+  else line += status < 400 && record.decision !== 'deny' ? 'success' : 'failure';
   if (record.reason !== undefined) line += `","reason":"${text(record.reason, 'reason')}`;
   line +=
     parts[2] + (record.decision === 'allow' ? ',"allowed"' : record.decision === 'deny' ? ',"denied"' : '');

@@ -4,6 +4,12 @@
  */
 import type { Face, Operation } from '../access/operations.ts';
 
+/**
+ * Status of the first of two records of one request: written before a change, whose result the second one tells (RFC 2518's 102
+ * Processing: no answer of ours has it).
+ */
+export const begunStatus = 102;
+
 export interface AuditRecord {
   /** Milliseconds since the epoch. */
   readonly timeMs: number;

@@ -1,6 +1,12 @@
 /** `/v1/log/audit` and `/v1/log/error`: events as they happen, one JSON line each (broken in the last KES; wire/logs). */
 import type { FastifyReply } from 'fastify';
-import { kesAuditLine, kesErrorLine, type AuditRecord, type AuditStream } from '../../audit/index.ts';
+import {
+  begunStatus,
+  kesAuditLine,
+  kesErrorLine,
+  type AuditRecord,
+  type AuditStream,
+} from '../../audit/index.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 
@@ -62,7 +68,10 @@ export function streamLog(
     if (performance.now() - judgedAtMs >= rejudgeMs) rejudge();
     if (!isOver && (sink.writableLength ?? 0) < maxBacklogBytes) sink.write(line);
   };
-  const ofAudit = (record: AuditRecord): void => send(kesAuditLine(record));
+  const ofAudit = (record: AuditRecord): void => {
+    // KES's clients know one event per request.
+    if (record.status !== begunStatus) send(kesAuditLine(record));
+  };
   const unsubscribe =
     kind === 'audit'
       ? [tenant.audit.subscribe(ofAudit), strangers?.subscribe(ofAudit)]

@@ -9,7 +9,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Identity, Operation } from '../../access/index.ts';
-import type { AuditRecord } from '../../audit/record.ts';
+import { begunStatus, type AuditRecord } from '../../audit/record.ts';
 import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
 import type { Runtime } from '../../server/runtime.ts';
@@ -421,7 +421,19 @@ class KesExchange {
     return refusal === undefined && tenant !== undefined && isKnown(tenant, identity);
   }
 
+  /** A change of keys is on record before it is made: what cannot be recorded is not done. */
   #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
+    if (!changesKeys.has(call.route.operation)) {
+      this.#work(reply, raw, call, trace);
+      return;
+    }
+    this.#release(raw, begun, trace, (failed) => {
+      if (failed === undefined) this.#work(reply, raw, call, trace);
+      else this.#write(reply, raw, failed, trace);
+    });
+  }
+
+  #work(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
     const { tenant, route } = call;
     const texts = tenant.config.kes.errorTexts;
     let answer: Answer | Promise<Answer>;
@@ -455,32 +467,8 @@ class KesExchange {
 
   /** Writes the record, then lets the answer go. Nothing secret leaves before its record is durable. */
   #release(raw: KesRaw, answer: Answer, trace: Trace, next: (failed: Answer | undefined) => void): void {
-    const { admission, call, route } = trace;
-    const target = raw.sello!.target;
-    const record: AuditRecord = {
-      timeMs: Date.now(),
-      requestId: this.#server.newRequestId(),
-      tenant: admission.tenant?.name,
-      identity: admission.identity,
-      certificateSerial: admission.peer?.serialNumber,
-      certificateIssuer: admission.peer?.issuerName,
-      sourceIp: admission.sourceIp,
-      face: 'kes',
-      method: raw.method,
-      path: target.kind === 'route' ? target.path : raw.originalUrl,
-      operation: route?.operation,
-      key: target.kind === 'route' && target.route.path.startsWith('/v1/key/') ? target.name : undefined,
-      contextSha256:
-        call?.context === undefined || call.context.length === 0
-          ? undefined
-          : hash('sha256', call.context, 'hex'),
-      decision: trace.decision,
-      rule: trace.rule,
-      status: answer.status,
-      error: answer.error,
-      reason: admission.refusal?.reason,
-      durationMs: performance.now() - trace.startMs,
-    };
+    const { admission, route } = trace;
+    const record = this.#record(raw, trace, answer);
     if (route === undefined || !isOfTenant(admission)) {
       this.#gate.serverAudit.append(record);
       next(undefined);
@@ -499,6 +487,35 @@ class KesExchange {
         () => next(undefined),
         (error: unknown) => next(this.#unrecorded(error, answer, admission.tenant!.name)),
       );
+  }
+
+  #record(raw: KesRaw, trace: Trace, answer: Answer): AuditRecord {
+    const { admission, call, route } = trace;
+    const target = raw.sello!.target;
+    return {
+      timeMs: Date.now(),
+      requestId: (trace.requestId ??= this.#server.newRequestId()),
+      tenant: admission.tenant?.name,
+      identity: admission.identity,
+      certificateSerial: admission.peer?.serialNumber,
+      certificateIssuer: admission.peer?.issuerName,
+      sourceIp: admission.sourceIp,
+      face: 'kes',
+      method: raw.method,
+      path: target.kind === 'route' ? target.path : raw.originalUrl,
+      operation: route?.operation,
+      key: target.kind === 'route' && target.route.path.startsWith('/v1/key/') ? target.name : undefined,
+      contextSha256:
+        call?.context === undefined || call.context.length === 0
+          ? undefined
+          : hash('sha256', call.context, 'hex'),
+      decision: trace.decision,
+      rule: trace.rule,
+      status: answer.status,
+      error: answer.error,
+      reason: answer === begun ? 'begun' : admission.refusal?.reason,
+      durationMs: performance.now() - trace.startMs,
+    };
   }
 
   #unrecorded(error: unknown, answer: Answer, tenant: string): Answer {
@@ -539,6 +556,7 @@ interface Trace {
   runtime: Runtime;
   /** `performance.now()` at arrival. */
   readonly startMs: number;
+  requestId?: string;
   readonly route: KesRoute | undefined;
   readonly series: RequestSeries;
   call: KesCall | undefined;
@@ -558,6 +576,9 @@ function isOfTenant({ tenant, identity, refusal }: Admission): boolean {
   if (tenant.config.clients.auth === 'on') return true;
   return isKnown(tenant, identity);
 }
+
+/** Stands for the answer in the first of the two records of a change. */
+const begun: Answer = { status: begunStatus };
 
 const changesKeys: ReadonlySet<Operation> = new Set<Operation>(['create', 'import', 'delete']);
 
