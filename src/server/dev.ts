@@ -40,6 +40,7 @@ export async function dev(options: DevOptions): Promise<number> {
   const admin = apiKey.identity;
   const config = parseConfig(
     `version: sello/v1
+probes: off
 listeners: [{address: "127.0.0.1:${port}", tls: {cert: server.crt, key: server.key}}]
 tenants:
   - name: dev

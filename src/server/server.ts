@@ -15,7 +15,7 @@ import {
 } from '../telemetry/index.ts';
 import { Gate } from './gate.ts';
 import type { OpenStream, ServerInfo } from './info.ts';
-import { KeyListener } from './listener.ts';
+import { KeyListener, secureContextOptions } from './listener.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
 
 const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -208,6 +208,8 @@ function watchHealth(health: Health, runtime: Runtime): () => void {
 
 /** Opens keystores and audit streams, then listens. Throws before anything listens when the configuration cannot be used. */
 export async function startServer(config: Config, options: StartOptions = {}): Promise<Server> {
+  // Before anything is opened or made: a server that cannot listen leaves no trace.
+  for (const listener of config.listeners) secureContextOptions(listener.tls);
   const log = createLogger(config.log, { destination: options.logTo ?? 2 });
   const metrics = createMetrics({ version: manifest.version });
   log.onError((_message, tenant) => metrics.errorLogged(tenant));
