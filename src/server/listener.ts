@@ -297,6 +297,10 @@ export class KeyListener {
     this.#draining = true;
     for (const session of this.#sessions) retire(session);
     await wait(drainMs);
+    // HTTP/1.1 clients learn of the end with their next answer. Those that have not asked yet get a little longer: closing an idle
+    // connection may cross a request on its way.
+    const endMs = performance.now() + 2 * drainMs;
+    while (this.#sockets.size > 0 && performance.now() < endMs) await wait(idlePauseMs);
     // Sessions that came while draining are served until the port is closed. Told to leave before that they would come
     // straight back, and of processes that share a port perhaps to this one, until their client gives up.
     const closed = new Promise<void>((resolve) => net.Server.prototype.close.call(server, () => resolve()));
@@ -351,6 +355,8 @@ function factsOf(socket: TLSSocket): PeerFacts | undefined {
     return undefined;
   }
 }
+
+const idlePauseMs = 25;
 
 function wait(ms: number): Promise<void> {
   return new Promise((resolve) => {
