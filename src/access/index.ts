@@ -1,4 +1,5 @@
 /** The door of access/: who a caller is and what it may do. */
+export { compileGlob } from './glob.ts';
 export { parseIdentity } from './identity.ts';
 export type { Identity } from './identity.ts';
 export { kesRouteOf, kesRoutes, kesRoutesWithoutPolicy } from './kes-routes.ts';

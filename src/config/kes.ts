@@ -75,6 +75,7 @@ export function kesConfig(tree: MappingTree, place: KesPlace, problems: ProblemL
         problems,
       ),
       errorTexts: file.sello.errorTexts,
+      lists: file.sello.lists,
     },
     keys: file.keys.map(({ name }) => name),
   };

@@ -185,4 +185,6 @@ export interface KesFaceConfig {
   >;
   /** `2021` serves the error texts that clients before 2022 know. */
   readonly errorTexts: 'current' | '2021';
+  /** `ndjson`: lists as KES answered them before 2023-10. */
+  readonly lists: 'json' | 'ndjson';
 }

@@ -14,6 +14,7 @@ import {
   cacheBounds,
   errorTexts,
   limitsSection,
+  listForm,
   patternMatching,
   processes,
   propagation,
@@ -130,6 +131,7 @@ export const kesSchema = fields({
   ),
   sello: section('What KES does not have. KES ignores this section.', {
     errorTexts,
+    lists: listForm,
     patterns: patternMatching,
     minTlsVersion: choice(['TLSv1.2', 'TLSv1.3'], { default: 'TLSv1.2', description: 'Lowest TLS version.' }),
     requireClientAuthEku: requireClientAuthEku(false),

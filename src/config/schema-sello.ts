@@ -13,6 +13,7 @@ import {
   cacheBounds,
   errorTexts,
   limitsSection,
+  listForm,
   patternMatching,
   processes,
   propagation,
@@ -193,6 +194,7 @@ const tenant = fields({
   quota: quotaSection(1024),
   kes: section('The KES face of this tenant.', {
     errorTexts,
+    lists: listForm,
     patterns: patternMatching,
     routes: named(
       fields({

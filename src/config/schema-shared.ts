@@ -91,6 +91,12 @@ export const errorTexts = choice(['current', '2021'], {
     '`2021`: the error texts that clients before 2022 compare with (MinIO before RELEASE.2022-03).',
 });
 
+export const listForm = choice(['json', 'ndjson'], {
+  default: 'json',
+  description:
+    'How lists are answered. `json`: an object per page (KES since 2023-10). `ndjson`: a line per entry, all at once, found by globs (KES before, and all that clients of that age read).',
+});
+
 export const patternMatching = choice(['prefix', 'glob'], {
   default: 'prefix',
   description:

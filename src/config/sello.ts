@@ -136,6 +136,7 @@ class TenantReader {
       quota: quotaOf(quota, this.#limits),
       kes: {
         errorTexts: kes.errorTexts,
+        lists: kes.lists,
         routes: routesOf(
           Object.fromEntries(
             Object.entries(kes.routes).map(([route, { skipAuth, timeout: timeoutMs }]) => [

@@ -85,7 +85,7 @@ t.test('defaults are KES’s, and an explicit `any` is not overwritten', async (
     clients: { auth: 'off', caFile: undefined, requireClientAuthEku: false, proxy: undefined },
     cache: { expiryMs: 300_000, unusedMs: 30_000, offlineMs: 0 },
     audit: { mode: 'written', path: '-' },
-    kes: { errorTexts: 'current', routes: {} },
+    kes: { errorTexts: 'current', lists: 'json', routes: {} },
   });
   t.match(plain.limits, { idleTimeoutMs: 90_000, headersTimeoutMs: 5000, maxConnectionAgeMs: 0 });
   t.equal(plain.log.level, 'info');
@@ -241,6 +241,7 @@ t.test('the `sello` section brings what KES does not have', async (t) => {
   const config = parse(
     kes(`sello:
   errorTexts: 2021
+  lists: ndjson
   probes: 127.0.0.1:7374
   processes: 2
   minTlsVersion: TLSv1.3
@@ -258,7 +259,7 @@ t.test('the `sello` section brings what KES does not have', async (t) => {
     listeners: [{ tls: { minVersion: 'TLSv1.3' } }],
     tenants: [
       {
-        kes: { errorTexts: '2021' },
+        kes: { errorTexts: '2021', lists: 'ndjson' },
         cache: { maxEntries: 5, negativeMs: 0 },
         quota: { maxRequestsInFlight: 100 },
       },

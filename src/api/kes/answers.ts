@@ -18,7 +18,11 @@ export interface Answer {
   readonly error?: ErrorCode | undefined;
   /** HTTP/1.1: the connection cannot be used again. */
   readonly close?: boolean;
+  /** Makes what follows `body`, page by page while it is sent. */
+  readonly next?: NextPage;
 }
+
+export type NextPage = () => Promise<{ readonly text: string; readonly more: boolean }>;
 
 export type ErrorTexts = 'current' | '2021';
 

@@ -13,7 +13,8 @@ import {
   type Answer,
 } from './answers.ts';
 import { goString, parseObject, parseObjects } from './json.ts';
-import { continueToken, pageLength, parseListing } from './listing.ts';
+import { continueToken, listingProblem, pageLength, parseListing } from './listing.ts';
+import { keyLines, parseOldListing } from './old-listing.ts';
 import type { Handler, KesCall } from './plugin.ts';
 
 const invalidBody = failure(400, 'invalid request body');
@@ -146,14 +147,14 @@ const hmac: NamedHandler = (call, name) => {
 };
 
 const list: Handler = (call) => {
-  const listing = parseListing(call.name);
-  if (listing === undefined) {
-    return failure(
-      400,
-      `listing pattern '${call.name}' is empty, too long or is invalid`,
-      'SELLO_KEY_NAME_INVALID',
-    );
+  if (call.tenant.config.kes.lists === 'ndjson') {
+    const old = parseOldListing(call.name);
+    return old === undefined
+      ? listingProblem(call.name)
+      : keyLines(old, (options) => call.tenant.keys.list(options));
   }
+  const listing = parseListing(call.name);
+  if (listing === undefined) return listingProblem(call.name);
   return call.tenant.keys.list({ ...listing, limit: pageLength }).then((page) => {
     const names = page.names.map((name) => `"${name}"`).join(',');
     const last = page.names.at(-1);

@@ -3,6 +3,7 @@
  * begins with `-`, which no legal prefix does, and carries the prefix, so that policy is judged on what is really listed.
  */
 import { isName, maxNameLength } from '../../keys/names.ts';
+import { failure, type Answer } from './answers.ts';
 
 export interface Listing {
   readonly prefix: string;
@@ -22,6 +23,14 @@ export function isListPattern(text: string): boolean {
   if (text === '' || text === '*') return true;
   if (text.length > maxNameLength) return false;
   return text.endsWith('*') ? isBeginning(text.slice(0, -1)) : isName(text);
+}
+
+export function listingProblem(segment: string): Answer {
+  return failure(
+    400,
+    `listing pattern '${segment}' is empty, too long or is invalid`,
+    'SELLO_KEY_NAME_INVALID',
+  );
 }
 
 export function continueToken(listing: Listing): string {

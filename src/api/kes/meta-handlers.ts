@@ -4,7 +4,8 @@ import type { Identity, PolicyView } from '../../access/index.ts';
 import { isName } from '../../keys/names.ts';
 import { failure, jsonAnswer, empty, type Answer } from './answers.ts';
 import { goString } from './json.ts';
-import { isListPattern } from './listing.ts';
+import { isListPattern, listingProblem } from './listing.ts';
+import { linesAnswer, parseOldListing } from './old-listing.ts';
 import type { Handler, KesCall } from './plugin.ts';
 import { kesRoutes } from './routes.ts';
 
@@ -81,15 +82,34 @@ const policyRead: Handler = (call) =>
 
 /** Lists of policies and identities come whole: there are as many as the configuration file holds. */
 function listing(call: KesCall, field: string, names: readonly string[]): Answer {
-  if (!isListPattern(call.name))
-    return failure(400, `listing pattern '${call.name}' is empty, too long or is invalid`);
+  if (!isListPattern(call.name)) return listingProblem(call.name);
   const prefix = call.name.endsWith('*') ? call.name.slice(0, -1) : call.name;
   const found = names.filter((name) => name.startsWith(prefix)).sort();
   return jsonAnswer(`{"${field}":[${found.map((name) => goString(name)).join(',')}],"continue_at":""}`);
 }
 
-const policyList: Handler = (call) => listing(call, 'names', call.tenant.access.policyNames);
-const identityList: Handler = (call) => listing(call, 'identities', call.tenant.access.identities);
+/** Before 2023-10 each entry came with what `describe` says of it, and identities without the admin. */
+function oldListing(call: KesCall, names: readonly string[], line: (name: string) => string): Answer {
+  const old = parseOldListing(call.name);
+  if (old === undefined) return listingProblem(call.name);
+  return linesAnswer(names.filter((name) => old.matches(name)).map(line));
+}
+
+const policyList: Handler = (call) => {
+  const { config, access } = call.tenant;
+  if (config.kes.lists === 'json') return listing(call, 'names', access.policyNames);
+  return oldListing(call, access.policyNames, (name) => `{"name":${goString(name)},${made(call)}}`);
+};
+
+const identityList: Handler = (call) => {
+  const { config, access } = call.tenant;
+  if (config.kes.lists === 'json') return listing(call, 'identities', access.identities);
+  const members = access.identities.filter((identity) => !access.admins.has(identity));
+  return oldListing(call, members, (identity) => {
+    const policy = goString(access.policyOf(identity as Identity) ?? '');
+    return `{"identity":"${identity}","admin":false,"policy":${policy},${made(call)}}`;
+  });
+};
 
 const identityDescribe: Handler = (call) => {
   const { access } = call.tenant;

@@ -26,12 +26,15 @@ import {
   notFound,
   redirectAnswer,
   type Answer,
+  type NextPage,
 } from './answers.ts';
 import { BodyDeadline } from './body-deadline.ts';
 import { readBody, type Body, type Declared, type RawRequest } from './body.ts';
 import { contextOfBody } from './context.ts';
 import { keyHandlers, keyNameProblem } from './key-handlers.ts';
 import { parseListing } from './listing.ts';
+import { parseOldListing } from './old-listing.ts';
+import { sendPages } from './paged-answer.ts';
 import { metaHandlers } from './meta-handlers.ts';
 import { acceptsMethod, kesRoutes, type KesRoute } from './routes.ts';
 import { streamLog } from './log-stream.ts';
@@ -369,14 +372,14 @@ class KesExchange {
     trace.decision = 'deny';
     if (admission.refusal !== undefined || tenant === undefined)
       return answerOfError(refusalOf(admission), route.name, texts);
-    const listing = route.name === 'key-list' ? parseListing(name) : undefined;
-    const judgedName = listing?.after === undefined ? name : listing.prefix;
+    const { judgedName, judgedKey } =
+      route.name === 'key-list' ? judgedListing(name, tenant) : { judgedName: name, judgedKey: name };
     const decision = tenant.access.decide({
       identity: admission.identity!,
       face: 'kes',
       operation: route.operation,
       path: judgedName === name ? path : route.path + judgedName,
-      key: route.path.startsWith('/v1/key/') ? judgedName : undefined,
+      key: route.path.startsWith('/v1/key/') ? judgedKey : undefined,
       context: () => {
         trace.asksContext = context === undefined;
         return context;
@@ -525,7 +528,11 @@ class KesExchange {
   }
 
   #write(reply: FastifyReply, raw: KesRaw, answer: Answer, trace: Trace): void {
-    const { body } = answer;
+    const { body, next } = answer;
+    if (next !== undefined && raw.method !== 'HEAD') {
+      this.#writePages(reply, raw, { ...answer, next }, trace);
+      return;
+    }
     if (answer.secret === true && body !== undefined) {
       const response = reply.raw as unknown;
       if (response instanceof Http2Response) response.wipeAfterSend = true;
@@ -540,6 +547,21 @@ class KesExchange {
       reply.send();
     } else reply.send(body);
     this.#end(trace, answer.status);
+  }
+
+  #writePages(reply: FastifyReply, raw: KesRaw, answer: Answer & { next: NextPage }, trace: Trace): void {
+    const call = trace.call!;
+    const { route, tenant, name } = call;
+    const { routes, errorTexts } = tenant.config.kes;
+    const timeoutMs = routes[route.path]?.timeoutMs ?? route.timeoutMs;
+    void sendPages(reply, answer, {
+      withDeadline: (work) => withDeadline(work, timeoutMs),
+      mayGoOn: () => this.#mayGoOn(raw, trace, name),
+      messageOf: (error) => {
+        this.#failed(error, call, errorTexts);
+        return `failed to ${verbs[route.name] ?? 'serve request'}`;
+      },
+    }).then(() => this.#end(trace, answer.status));
   }
 
   #end(trace: Trace, status: number): void {
@@ -602,6 +624,20 @@ function isKnown({ access }: Tenant, identity: Identity | undefined): boolean {
 
 function refusalOf(admission: Admission): SelloError {
   return new SelloError(admission.refusal?.code ?? 'SELLO_NOT_AUTHORIZED');
+}
+
+/**
+ * What of a listing policy is judged on: its path as KES does, but the prefix for a token that goes on with a listing, and the
+ * beginning that all names shown have in common for rules about keys.
+ */
+function judgedListing(name: string, { config }: Tenant): { judgedName: string; judgedKey: string } {
+  if (config.kes.lists === 'ndjson')
+    return { judgedName: name, judgedKey: parseOldListing(name)?.prefix ?? name };
+  const listing = parseListing(name);
+  return {
+    judgedName: listing?.after === undefined ? name : listing.prefix,
+    judgedKey: listing?.prefix ?? name,
+  };
 }
 
 /** KES checks a key's name before it reads the body. */
