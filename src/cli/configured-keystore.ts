@@ -1,23 +1,38 @@
 /** The keystore a configuration file names, opened for work on its keys. */
 import { readFile, stat } from 'node:fs/promises';
-import type { TenantConfig } from '../config/model.ts';
+import path from 'node:path';
+import type { KeystoreConfig, TenantConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import type { Keystore } from '../keystores/index.ts';
 import { toConfigFailure } from './config-failure.ts';
 import { Failure, fileFailure } from './failure.ts';
 import { type Io, pathOf } from './io.ts';
 
-/**
- * Opens the keystore of `file`; the caller closes it.
- * @param role a source must be there: stores make their folder when they are first opened, and nothing would come out
- *   of a path that was mistyped, with every sign of success
- */
-export async function openKeystoreOf(
+/** Which keystore a configuration file names, and for which tenant. Nothing is opened. */
+export interface NamedKeystore {
+  readonly keystore: KeystoreConfig;
+  readonly tenant: string;
+}
+
+type FileConfig = Extract<KeystoreConfig, { kind: 'file' }>;
+
+/** {@link keystoreOf} for work that only keystores of the kind `file` know. */
+export async function fileKeystoreOf(
   io: Io,
   file: string,
-  role: 'source' | 'target',
   tenantName?: string,
-): Promise<Keystore> {
+): Promise<{ readonly keystore: FileConfig; readonly tenant: string }> {
+  const { keystore, tenant } = await keystoreOf(io, file, tenantName);
+  if (keystore.kind === 'file') return { keystore, tenant };
+  throw new Failure(`keystore of ${file} is of the kind '${keystore.kind}'`, {
+    hint:
+      keystore.kind === 'fs'
+        ? "This is for keystores of the kind 'file'. Copy the folder of an 'fs' keystore as it is; it has no root key."
+        : "This is for keystores of the kind 'file'.",
+  });
+}
+
+export async function keystoreOf(io: Io, file: string, tenantName?: string): Promise<NamedKeystore> {
   const text = await readFile(pathOf(io, file), 'utf8').catch((error: unknown) => {
     throw fileFailure(error, file);
   });
@@ -32,15 +47,33 @@ export async function openKeystoreOf(
   } catch (error) {
     throw toConfigFailure(error, file);
   }
-  const { keystore } = tenantOf(tenants, tenantName, file);
+  const { keystore, name } = tenantOf(tenants, tenantName, file);
+  return { keystore, tenant: name };
+}
+
+/**
+ * Opens the keystore of `file`; the caller closes it.
+ * @param role a source must be there: stores make their folder when they are first opened, and nothing would come out
+ *   of a path that was mistyped, with every sign of success
+ */
+export async function openKeystoreOf(
+  io: Io,
+  file: string,
+  role: 'source' | 'target',
+  tenantName?: string,
+): Promise<Keystore> {
+  const { keystore } = await keystoreOf(io, file, tenantName);
   if (role === 'source' && 'path' in keystore) {
-    await stat(keystore.path).catch((error: unknown) => {
-      throw fileFailure(error, keystore.path, `keystore of ${file}`);
-    });
+    const header = keystore.kind === 'file' ? path.join(keystore.path, 'store.json') : keystore.path;
+    for (const needed of [keystore.path, header]) {
+      await stat(needed).catch((error: unknown) => {
+        throw fileFailure(error, needed, `keystore of ${file}`);
+      });
+    }
   }
   try {
     const { openKeystore } = await import('../keystores/index.ts');
-    const opened = await openKeystore(keystore);
+    const opened = await openKeystore(keystore, { env: io.env });
     await opened.health();
     return opened;
   } catch (error) {

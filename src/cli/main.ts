@@ -8,6 +8,7 @@ import { Failure, SaidAlready, exitCodes, toFailure } from './failure.ts';
 import { identity } from './identity.ts';
 import { type Io, processIo, write } from './io.ts';
 import { key } from './key.ts';
+import { keystore } from './keystore.ts';
 import { log } from './log.ts';
 import { ls } from './ls.ts';
 import { migrate } from './migrate.ts';
@@ -47,6 +48,7 @@ function build(io: Io, ended: (exitCode: number) => void): CliCommand {
   dev(top, ended);
   config(top);
   migrate(top);
+  keystore(top);
   top.commandsGroup('Keys and access:');
   key(top);
   policy(top);

@@ -1,5 +1,6 @@
 /** Keystores: where master keys live. */
 import path from 'node:path';
+import type { Environment } from '../config/environment.ts';
 import type { KeystoreConfig } from '../config/model.ts';
 import { wipe } from '../crypto/index.ts';
 import type { Keystore } from './contract.ts';
@@ -27,6 +28,8 @@ export interface OpenKeystoreOptions {
   readonly ownerPid?: number;
   /** How long a file keystore's lock from another host or container is watched before it is taken for abandoned. */
   readonly lockWatchMs?: number;
+  /** Where a root key in a variable is looked for. */
+  readonly env?: Environment;
 }
 
 /** @throws SelloError when the store cannot be opened; `detail` says why, without secrets */
@@ -40,9 +43,10 @@ export async function openKeystore(
     case 'fs':
       return FsKeystore.open(path.resolve(config.path));
     case 'file': {
-      const rootKey = await readRootKey(config.rootKey);
+      const { env, ...rest } = options;
+      const rootKey = await readRootKey(config.rootKey, env);
       try {
-        return await FileKeystore.open({ path: config.path, rootKey, ...options });
+        return await FileKeystore.open({ path: config.path, rootKey, ...rest });
       } finally {
         wipe(rootKey);
       }
@@ -60,10 +64,11 @@ export async function rotateRootKey(
   folder: string,
   from: SecretSource,
   to: SecretSource,
+  env: Environment = process.env,
 ): Promise<'rotated' | 'already'> {
-  const newRootKey = await readRootKey(to);
+  const newRootKey = await readRootKey(to, env);
   try {
-    const rootKey = await readRootKey(from);
+    const rootKey = await readRootKey(from, env);
     try {
       return await rotateHeader(path.resolve(folder), rootKey, newRootKey);
     } finally {

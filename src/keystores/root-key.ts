@@ -1,6 +1,7 @@
 /** The root key of a file keystore: 32 bytes from a file, the environment or a systemd credential. */
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import type { Environment } from '../config/environment.ts';
 import type { SecretSource } from '../config/model.ts';
 import { secretBytes, secretCopy, wipe } from '../crypto/index.ts';
 import { SelloError } from '../errors.ts';
@@ -15,16 +16,16 @@ const maxTextBytes = 1024;
  * @returns memory of its own; the caller wipes it
  * @throws SelloError SELLO_CONFIG_INVALID, never with a byte of the key
  */
-export async function readRootKey(source: SecretSource): Promise<Buffer> {
+export async function readRootKey(source: SecretSource, env: Environment = process.env): Promise<Buffer> {
   switch (source.from) {
     case 'env': {
-      const text = process.env[source.name];
+      const text = env[source.name];
       if (text === undefined || text === '') throw invalid(`environment variable ${source.name} is not set`);
       return decodeText(Buffer.from(text), `environment variable ${source.name}`);
     }
     case 'credential': {
       // systemd.exec(5): LoadCredential= and SetCredentialEncrypted= put files into this folder.
-      const folder = process.env['CREDENTIALS_DIRECTORY'];
+      const folder = env['CREDENTIALS_DIRECTORY'];
       if (folder === undefined)
         throw invalid('CREDENTIALS_DIRECTORY is not set: not started with a systemd credential');
       if (source.name === '' || source.name.startsWith('.') || source.name.includes('/')) {

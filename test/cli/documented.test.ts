@@ -11,7 +11,7 @@ const section = (heading: string) => text.split(`## ${heading}\n`)[1]!.split('\n
 /** Commands without commands of their own, from the help pages. */
 async function leaves(argv: readonly string[]): Promise<string[]> {
   const { stdout } = await runCommand([...argv, '--help']);
-  const below = [...stdout.split(/^Examples:/m)[0]!.matchAll(/^ {2}([a-z]+)(?:, [a-z]+)? {2,}\S/gm)];
+  const below = [...stdout.split(/^Examples:/m)[0]!.matchAll(/^ {2}([a-z][a-z-]*)(?:, [a-z]+)? {2,}\S/gm)];
   if (below.length === 0) return [argv.join(' ')];
   const found = await Promise.all(below.map((match) => leaves([...argv, match[1]!])));
   return found.flat();
