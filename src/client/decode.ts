@@ -134,6 +134,28 @@ export function page(value: unknown, field: 'names' | 'identities'): { names: st
   return { names: names as string[], continueAt: text(fields, 'continue_at') };
 }
 
+/** The form of servers before 2023-10: a line of JSON per entry, all of them at once. */
+export function isLines({ contentType }: Answer): boolean {
+  return contentType.startsWith('application/x-ndjson');
+}
+
+/** @throws ClientError when the last line says that the list is not whole */
+export function lines(answer: Answer, field: 'names' | 'identities'): string[] {
+  const entry = field === 'names' ? 'name' : 'identity';
+  const found = answer.body
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const fields = fieldsOf(json({ ...answer, body: Buffer.from(line) }));
+      const failure = optionalText(fields, 'error');
+      if (failure !== undefined) throw new ClientError(502, failure);
+      return optionalText(fields, entry) ?? '';
+    });
+  if (found.includes('')) throw unexpected();
+  return found.sort();
+}
+
 export function auditEvent(value: unknown): model.AuditEvent {
   const fields = fieldsOf(value);
   const request = fieldsOf(fields['request'] ?? {});

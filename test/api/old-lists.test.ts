@@ -19,6 +19,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyReply } from 'fastify';
 import t, { type Test } from 'tap';
 import { sendPages } from '../../src/api/kes/paged-answer.ts';
+import { lines } from '../../src/client/decode.ts';
+import { createClient } from '../../src/client/index.ts';
 import { parseConfig } from '../../src/config/index.ts';
 import { SelloError } from '../../src/errors.ts';
 import { startServer } from '../../src/server/index.ts';
@@ -37,6 +39,7 @@ interface Answer {
 
 interface Started {
   readonly keys: string;
+  readonly port: number;
   get(target: string, client?: string): Promise<Answer>;
   getOverHttp2(target: string): Promise<Answer>;
 }
@@ -76,6 +79,7 @@ async function start(
   });
   return {
     keys,
+    port,
     get: (target, client = 'admin') =>
       new Promise((resolve, reject) => {
         const options = { host: '127.0.0.1', port, path: target, agent: false, ...credentials(client) };
@@ -276,8 +280,11 @@ void t.test(
     t.teardown(() => server.close());
     const { port } = server.address() as AddressInfo;
     const whole = await fetch(`http://127.0.0.1:${port}`);
-    t.equal(await whole.text(), '{"name":"first"}\n{"error":"failed to list keys"}\n');
+    const text = await whole.text();
+    t.equal(text, '{"name":"first"}\n{"error":"failed to list keys"}\n');
     t.match(failures, [{ code: 'SELLO_STORE_UNREACHABLE' }]);
+    const received = { status: 200, contentType: 'application/x-ndjson', body: Buffer.from(text) };
+    t.throws(() => lines(received, 'names'), { status: 502, message: 'failed to list keys' });
     reading = false;
     const request = http.get({ host: '127.0.0.1', port, agent: false });
     const [response] = (await once(request, 'response')) as [http.IncomingMessage];
@@ -290,6 +297,31 @@ void t.test(
     );
   },
 );
+
+async function all(names: AsyncIterable<string>): Promise<string[]> {
+  const found: string[] = [];
+  for await (const name of names) found.push(name);
+  return found;
+}
+
+void t.test('Sello’s own client reads both forms', async (t) => {
+  const names = ['app-1', 'app-2', 'other'];
+  for (const lists of ['json', 'ndjson']) {
+    const { port } = await start(t, plain, names, lists);
+    const client = createClient({
+      endpoints: [`127.0.0.1:${port}`],
+      certPem: readFileSync(path.join(pki, 'admin.crt'), 'utf8'),
+      keyPem: readFileSync(path.join(pki, 'admin.key')),
+      insecure: true,
+    });
+    t.same(await all(client.listKeys()), names, lists);
+    t.same(await all(client.listKeys('app-')), ['app-1', 'app-2'], lists);
+    t.same(await all(client.listKeys('none')), [], lists);
+    t.same(await all(client.listPolicies()), ['app'], lists);
+    t.ok((await all(client.listIdentities('a9'))).length === 1, lists);
+    client.close();
+  }
+});
 
 void t.test('without the setting lists are as today', async (t) => {
   const { get } = await start(t, plain, ['one'], 'json');
