@@ -28,6 +28,7 @@ export const errorKinds = {
   },
   SELLO_STORE_UNREACHABLE: { retryable: true, message: 'key store is not reachable' },
   SELLO_STORE_FAILED: { retryable: true, message: 'key store failed' },
+  SELLO_RECORD_CONFLICT: { retryable: true, message: 'record was changed by somebody else' },
   SELLO_STORE_LOCKED: { retryable: false, message: 'key store is in use by another server' },
   SELLO_STORE_NOT_EMPTY: { retryable: false, message: 'key store is not empty' },
   SELLO_BACKUP_INVALID: { retryable: false, message: 'backup is damaged or not a backup' },

@@ -4,6 +4,9 @@
  */
 import type { KeyName } from '../keys/names.ts';
 
+/** A keyring record of a key with many versions stays far below it, and so does Vault's limit for an entry (512 KiB). */
+export const maxRecordBytes = 65_536;
+
 /** One page of names in ascending byte order. */
 export interface NamePage {
   readonly names: KeyName[];
@@ -18,6 +21,38 @@ export interface ListOptions {
   readonly after?: string | undefined;
   /** At most this many names, 1 to 1,024. */
   readonly limit: number;
+}
+
+/** A record and the revision to name when it is written again. */
+export interface StoredRecord {
+  /** The caller's own bytes. */
+  readonly value: Buffer;
+  /** 1 for a new record, greater after each write. */
+  readonly revision: number;
+}
+
+/** One page of the names directly below a folder, in ascending byte order. */
+export interface RecordPage {
+  readonly names: string[];
+  readonly more: boolean;
+}
+
+/**
+ * Small records beside the keys, shared by all replicas: keyrings, later key versions, anchors. KES never sees them.
+ * A path is two to four segments of `[0-9A-Za-z_.-]`, 1 to 128 characters each, not `.` or `..`, joined by `/`; a value
+ * at most {@link maxRecordBytes}.
+ * - `write` is compare-and-set: `expected` is the revision that was read, 0 for "must not exist". Of two at once one wins,
+ *   the other gets SELLO_RECORD_CONFLICT. When it returns, the value is as durable as a key.
+ * - A record that is there but cannot be read is SELLO_STORED_KEY_UNREADABLE; a store that cannot be asked
+ *   SELLO_STORE_UNREACHABLE, never "absent".
+ */
+export interface RecordStore {
+  read(path: string): Promise<StoredRecord | undefined>;
+  /** @returns the new revision */
+  write(path: string, value: Buffer, expected: number): Promise<number>;
+  /** Ends the record with all its earlier revisions; absent is no error. A conflict as for `write`. */
+  delete(path: string, expected: number): Promise<void>;
+  list(folder: string, options: { readonly after?: string; readonly limit: number }): Promise<RecordPage>;
 }
 
 /**
@@ -42,4 +77,6 @@ export interface Keystore {
   /** Resolves when the store can serve reads and writes; rejects with SELLO_STORE_UNREACHABLE otherwise. */
   health(): Promise<void>;
   close(): Promise<void>;
+  /** Undefined where the store has no compare-and-set (`fs` as KES writes it, KV version 1): no rotation there. */
+  readonly records?: RecordStore | undefined;
 }

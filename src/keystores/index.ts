@@ -10,7 +10,15 @@ import { FsKeystore } from './fs.ts';
 import { MemoryKeystore } from './memory.ts';
 import { readRootKey } from './root-key.ts';
 
-export type { Keystore, ListOptions, NamePage } from './contract.ts';
+export {
+  maxRecordBytes,
+  type Keystore,
+  type ListOptions,
+  type NamePage,
+  type RecordPage,
+  type RecordStore,
+  type StoredRecord,
+} from './contract.ts';
 export {
   backupFileKeystore,
   checkFileBackup,
