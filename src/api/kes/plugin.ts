@@ -212,7 +212,7 @@ class KesExchange {
       readBody(raw, raw.sello!.declared, route.maxBody, this.#deadline, (body) => {
         const context = contextOfBody(route, body?.bytes ?? noBody.bytes);
         const judged =
-          this.#judgeAgain(raw, trace, target.name, context) ??
+          this.#judgeAgain(raw, trace, target.name, () => context) ??
           this.#authorize(trace, target.path, target.name, context);
         if (body === undefined || judged !== undefined)
           this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
@@ -299,7 +299,7 @@ class KesExchange {
         this.#finish(reply, raw, failure(400, 'invalid request body'), trace);
         return;
       }
-      const refused = this.#judgeAgain(raw, trace, name, contextOfBody(route, body.bytes));
+      const refused = this.#judgeAgain(raw, trace, name, () => contextOfBody(route, body.bytes));
       if (refused !== undefined) {
         this.#finish(reply, raw, refused, trace);
         return;
@@ -317,7 +317,7 @@ class KesExchange {
     raw: KesRaw,
     trace: Trace,
     name: string,
-    context: Readonly<Record<string, string>> | undefined,
+    contextOf: () => Readonly<Record<string, string>> | undefined,
   ): Answer | undefined {
     if (this.#gate.runtime === trace.runtime) return undefined;
     const before = trace.admission.tenant;
@@ -330,7 +330,7 @@ class KesExchange {
         before?.config.kes.errorTexts ?? 'current',
       );
     }
-    return this.#authorize(trace, trace.route!.path + name, name, context);
+    return this.#authorize(trace, trace.route!.path + name, name, contextOf());
   }
 
   /** Decides; undefined when the caller may go on. */
