@@ -70,8 +70,11 @@ const lastRetryMs = 1_000;
 
 const identityCheckMs = 1_000;
 
-/** How long a batch may gather records. One caller never waits for it: nothing more comes. */
+/** How long a batch may gather records while every turn of the event loop brings more. */
 const gatherMs = 0.5;
+
+/** A record that comes this long after the one before is written at once: it is a lone caller's, and nothing more comes. */
+const aloneMs = 0.12;
 
 /** @throws SelloError SELLO_AUDIT_UNAVAILABLE when the file cannot be opened within the deadline. */
 export async function openAuditStream(config: AuditConfig, options: AuditStreamOptions): Promise<AuditFile> {
@@ -103,6 +106,7 @@ class FileStream implements AuditFile {
   #waiting: Batch[] = [];
   #queuedRecords = 0;
   #queuedBytes = 0;
+  #appendedAtMs = -Infinity;
   /** Records that waited when the flush was last put off. */
   #seenRecords = 0;
   #flushPlanned = false;
@@ -168,9 +172,15 @@ class FileStream implements AuditFile {
     if (this.#listeners.size > 0) (batch.records ??= []).push(record);
     this.#queuedRecords++;
     this.#queuedBytes += line.length;
+    const nowMs = this.#clock.monotonic();
+    const isAlone = nowMs - this.#appendedAtMs >= aloneMs;
+    this.#appendedAtMs = nowMs;
     if (!this.#busy && !this.#flushPlanned) {
-      this.#flushPlanned = true;
-      setImmediate(this.#flush);
+      if (isAlone) this.#next();
+      else {
+        this.#flushPlanned = true;
+        setImmediate(this.#flush);
+      }
     }
     return batch.promise;
   }
@@ -258,7 +268,7 @@ class FileStream implements AuditFile {
     }
     this.#writing = batch;
     this.#begin();
-    this.#slot.write(batch.lines, this.#written);
+    this.#slot.write(batch.lines, this.#written, this.#config.mode === 'written');
   }
 
   #open(): void {
@@ -288,6 +298,7 @@ class FileStream implements AuditFile {
         if (outcome === 0) this.#resume(refused);
         else this.#fail(`write failed: ${getSystemErrorName(outcome)}`);
       },
+      false,
     );
     this.#watch();
   }
