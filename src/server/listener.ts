@@ -71,8 +71,11 @@ export interface ListenerDependencies {
   readonly reusePort: boolean;
 }
 
-/** Time in which a client has seen the first GOAWAY and opens no further stream on that connection. */
-const goawayNoticeMs = 300;
+/** Streams that a client opened before it saw the first GOAWAY are on their way at most this much longer than its answer to a PING. */
+const goawayNoticeMs = 50;
+
+/** A client that does not answer a PING either is not waited for any longer. */
+const goawayPatienceMs = 2000;
 
 export class KeyListener {
   readonly #config: ListenerConfig;
@@ -303,10 +306,15 @@ export class KeyListener {
     while (this.#sockets.size > 0 && performance.now() < endMs) await wait(idlePauseMs);
     // Sessions that came while draining are served until the port is closed. Told to leave before that they would come
     // straight back, and of processes that share a port perhaps to this one, until their client gives up.
+    // The port is closed right after a look at it: what the kernel has accepted and the process has not would be reset.
+    await new Promise(setImmediate);
     const closed = new Promise<void>((resolve) => net.Server.prototype.close.call(server, () => resolve()));
     this.#refusing = true;
     for (const session of this.#sessions) retire(session);
-    await wait(drainMs > 0 ? goawayNoticeMs : 0);
+    if (drainMs > 0) {
+      const lastMs = performance.now() + goawayPatienceMs;
+      while (this.#sessions.size > 0 && performance.now() < lastMs) await wait(idlePauseMs);
+    }
     server.close(); // Idle connections of HTTP/1.1, and sessions that are left.
     const timer = setTimeout(() => this.#destroyAll(), deadlineMs);
     await closed;
@@ -335,16 +343,25 @@ function endIdle(session: ServerHttp2Session & LongAnswers, idleTimeoutMs: numbe
   session.close();
   setTimeout(() => {
     if (!session.destroyed) session.destroy();
-  }, goawayNoticeMs).unref();
+  }, idleNoticeMs).unref();
 }
 
-/** Two steps, as RFC 9113 §6.8 advises: a notice that allows every stream, then the end once streams on their way have arrived. */
+/**
+ * Two steps, as RFC 9113 §6.8 advises: a notice that allows every stream, then the end once streams on their way have arrived. Frames
+ * keep their order, so a client that has answered a PING has seen the notice before it, however busy it is.
+ */
 function retire(session: ServerHttp2Session): void {
   if (session.destroyed || session.closed) return;
   session.goaway(http2.constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
-  setTimeout(() => {
+  const close = (): void => {
     if (!session.destroyed) session.close();
-  }, goawayNoticeMs).unref();
+  };
+  const patience = setTimeout(close, goawayPatienceMs).unref();
+  session.ping((error) => {
+    if (error !== null) return;
+    clearTimeout(patience);
+    setTimeout(close, goawayNoticeMs).unref();
+  });
 }
 
 /** A malformed certificate counts as none: OpenSSL read it, we could not. */
@@ -355,6 +372,9 @@ function factsOf(socket: TLSSocket): PeerFacts | undefined {
     return undefined;
   }
 }
+
+/** What an idle client has to answer the end of its session. */
+const idleNoticeMs = 300;
 
 const idlePauseMs = 25;
 
