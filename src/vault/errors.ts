@@ -103,9 +103,9 @@ function codeOf(problem: VaultProblem): ErrorCode {
 /** Longer words of Vault's say nothing more. */
 const maxMessageCharacters = 300;
 
-/** Tokens by their known prefixes, and anything long enough to be a key or an accessor. */
+/** Tokens and ciphertexts by their prefixes, and anything longer than a path of Vault or a name in it. */
 const secretLike =
-  /\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{16,}|vault:v\d+:[A-Za-z0-9+/=]+|[A-Za-z0-9+/_=-]{81,}/g;
+  /\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{16,}|vault:v\d+:[A-Za-z0-9+/=]+|[A-Za-z0-9+_=-]{81,}|[A-Za-z0-9+/_=-]{300,}/g;
 
 /** A text of Vault's on one line, without what might be a secret that Vault quotes. */
 export function harmless(text: string): string {

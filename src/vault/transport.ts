@@ -163,15 +163,16 @@ export class VaultTransport {
         bodyTimeout: 0,
         connect: (options, callback) => {
           this.refresh();
-          this.#connector(
-            socketPath === undefined ? options : ({ ...options, socketPath } as typeof options),
-            callback,
-          );
+          (socketPath === undefined ? this.#connector : this.#socketConnector(socketPath))(options, callback);
         },
       });
       this.#pools.set(address, pool);
     }
     return pool;
+  }
+
+  #socketConnector(socketPath: string): buildConnector.connector {
+    return buildConnector({ timeout: this.#options.connectTimeoutMs, socketPath });
   }
 
   #buildConnector(): buildConnector.connector {
