@@ -29,7 +29,7 @@ export function referenceSections(): Record<string, string> {
       '| `fs` | files as KES writes them | read and written in place |',
       ...unsupportedKeystores.map(
         ({ name, title }) =>
-          `| \`${name}\` | ${title} | ${name === 'vault' ? 'refused by name; the next release brings it' : 'refused by name'} |`,
+          `| \`${name}\` | ${title} | refused by name |`,
       ),
     ].join('\n'),
   };
