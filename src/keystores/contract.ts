@@ -70,6 +70,8 @@ export interface Keystore {
   readonly kind: string;
   /** For people: where it is, without secrets. */
   readonly location: string;
+  /** True for a store behind a network, whose calls carry the id of the request they are made for (src/correlation.ts). */
+  readonly isRemote?: boolean;
   create(name: KeyName, value: Buffer): Promise<void>;
   read(name: KeyName): Promise<Buffer>;
   delete(name: KeyName): Promise<void>;

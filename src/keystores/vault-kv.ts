@@ -41,6 +41,7 @@ export interface VaultKvOptions {
 
 export class VaultKvKeystore implements Keystore {
   readonly kind = 'vault-kv';
+  readonly isRemote = true;
   readonly location: string;
   readonly records: RecordStore | undefined;
   /** The connection, for what else speaks to this Vault on behalf of the tenant. */

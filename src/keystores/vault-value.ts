@@ -5,7 +5,14 @@
 import { isUtf8 } from 'node:buffer';
 import { decodeBase64, encodeBase64, secretCopy, wipe } from '../crypto/index.ts';
 import { SelloError } from '../errors.ts';
-import { escapedLength, isVaultProblem, pathOf, secretJson, secretStringAt, type VaultConnection } from '../vault/index.ts';
+import {
+  escapedLength,
+  isVaultProblem,
+  pathOf,
+  secretJson,
+  secretStringAt,
+  type VaultConnection,
+} from '../vault/index.ts';
 
 /** Marks a value that is no text: base64 follows. */
 const bytesMark = Buffer.from('sello:base64:');

@@ -130,7 +130,10 @@ async function openTenant(
   let keys: TenantKeys;
   if (old !== undefined && isDeepStrictEqual(old.config.keystore, config.keystore)) keys = old.keys;
   else {
-    const store = await openKeystore(config.keystore, workerOwnerPid());
+    const store = await openKeystore(config.keystore, {
+      ...workerOwnerPid(),
+      log: server.log.child({ tenant: config.name }),
+    });
     keys = new TenantKeys(store, config.cache, {
       onInvalidate: (key) => onInvalidate?.(config.name, key),
       metrics: keystoreObserver(server.metrics, config.name),

@@ -270,8 +270,9 @@ export class VaultConnection {
     const endMs = startMs + this.#config.timeoutMs;
     let failure: VaultError | undefined;
     let mayLogInAgain = true;
-    for (let attempt = 0; attempt < mostAttempts; attempt++) {
+    for (let attempt = 0; attempt < mostAttempts;) {
       if (this.#closed) throw new VaultError({ problem: 'closed', action });
+      attempt++;
       const leftMs = endMs - this.#clock.monotonic();
       const address = sello.isPinned ?? this.#addresses.pick();
       if (address === undefined || leftMs <= 0) {
@@ -334,6 +335,8 @@ export class VaultConnection {
           : failure;
       if (next !== 'again') throw next;
       if (failure.problem === 'forbidden') mayLogInAgain = false;
+      // Bounded by its time, not by their number.
+      if (failure.problem === 'no-active-node') attempt--;
     }
     throw failure ?? new VaultError({ problem: 'failed', action });
   }
