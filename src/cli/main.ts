@@ -9,6 +9,7 @@ import { identity } from './identity.ts';
 import { type Io, processIo, write } from './io.ts';
 import { key } from './key.ts';
 import { keystore } from './keystore.ts';
+import { vault } from './vault.ts';
 import { log } from './log.ts';
 import { ls } from './ls.ts';
 import { migrate } from './migrate.ts';
@@ -49,6 +50,7 @@ function build(io: Io, ended: (exitCode: number) => void): CliCommand {
   config(top);
   migrate(top);
   keystore(top);
+  vault(top);
   top.commandsGroup('Keys and access:');
   key(top);
   policy(top);
