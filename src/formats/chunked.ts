@@ -4,7 +4,14 @@
  *
  * The key must be uniformly random: there is no extract step.
  */
-import { aeadKeyBytes, equalSecrets, hkdfExpandSha512, secretCopy, takeRandom, wipe } from '../crypto/index.ts';
+import {
+  aeadKeyBytes,
+  equalSecrets,
+  hkdfExpandSha512,
+  secretCopy,
+  takeRandom,
+  wipe,
+} from '../crypto/index.ts';
 import { SelloError } from '../errors.ts';
 import { SegmentOpener, SegmentSealer, type StreamKey } from './segments.ts';
 
@@ -14,7 +21,11 @@ const saltBytes = 24;
 const label = Buffer.from('c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0', 'latin1');
 
 /** Key and commitment of one stream. The caller wipes the key. */
-function derive(key: Uint8Array, salt: Uint8Array, context: Uint8Array): { stream: StreamKey; commitment: Buffer } {
+function derive(
+  key: Uint8Array,
+  salt: Uint8Array,
+  context: Uint8Array,
+): { stream: StreamKey; commitment: Buffer } {
   const derived = hkdfExpandSha512(key, Buffer.concat([label, salt, context]), 76);
   const stream: StreamKey = {
     aead: 'aes-256-gcm',

@@ -34,8 +34,7 @@ function nonceOf(target: Buffer, base: Buffer, index: number): Buffer {
   target.set(base);
   const low = index % 2 ** 32;
   target.writeUInt32BE((target.readUInt32BE(8) ^ low) >>> 0, 8);
-  if (low !== index)
-    target.writeUInt32BE((target.readUInt32BE(4) ^ Math.floor(index / 2 ** 32)) >>> 0, 4);
+  if (low !== index) target.writeUInt32BE((target.readUInt32BE(4) ^ Math.floor(index / 2 ** 32)) >>> 0, 4);
   return target;
 }
 
@@ -66,7 +65,7 @@ export class SegmentSealer {
 
   update(chunk: Uint8Array, out: Buffer[]): void {
     const { segmentBytes } = this.#key;
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       const end = Math.min(chunk.length, at + segmentBytes - this.#filled);
       const piece = at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end);
       out.push((this.#cipher ??= this.#begin()).update(piece));
@@ -217,7 +216,7 @@ export class SegmentOpener {
   /** Takes bytes that are no part of the stream's last tag. */
   #feed(bytes: Uint8Array, out: Buffer[]): void {
     const { segmentBytes } = this.#key;
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       if (this.#filled < segmentBytes) {
         const end = Math.min(bytes.length, at + segmentBytes - this.#filled);
         const piece = at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end);

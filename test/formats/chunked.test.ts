@@ -57,7 +57,10 @@ for (const [how, step] of [
         t.equal(createHash('sha512').update(message).digest('hex'), expected, `${label}: digest`);
       }
       if (opened)
-        t.ok(seal(key, context, message, [], sealed.subarray(0, 24)).equals(sealed), `${label}: sealed again`);
+        t.ok(
+          seal(key, context, message, [], sealed.subarray(0, 24)).equals(sealed),
+          `${label}: sealed again`,
+        );
     }
   });
 }
@@ -68,18 +71,23 @@ t.test('agrees with a second implementation, for any size, context and cut', asy
     fc.constantFrom(0, 1, 16_383, 16_384, 16_385, 32_767, 32_768, 32_769),
   );
   fc.assert(
-    fc.property(size, fc.uint8Array({ maxLength: 40 }), fc.array(fc.nat(80_000), { maxLength: 8 }), (length, ctx, cuts) => {
-      const [key, salt, message] = [randomBytes(32), randomBytes(24), randomBytes(length)];
-      const context = Buffer.from(ctx);
-      const sealed = sealChunked(key, context, salt, message);
-      const ours = open(key, context, sealed, cuts);
-      return (
-        seal(key, context, message, cuts, salt).equals(sealed) &&
-        ours.opened &&
-        ours.message.equals(message) &&
-        openChunked(key, context, seal(key, context, message, cuts)).equals(message)
-      );
-    }),
+    fc.property(
+      size,
+      fc.uint8Array({ maxLength: 40 }),
+      fc.array(fc.nat(80_000), { maxLength: 8 }),
+      (length, ctx, cuts) => {
+        const [key, salt, message] = [randomBytes(32), randomBytes(24), randomBytes(length)];
+        const context = Buffer.from(ctx);
+        const sealed = sealChunked(key, context, salt, message);
+        const ours = open(key, context, sealed, cuts);
+        return (
+          seal(key, context, message, cuts, salt).equals(sealed) &&
+          ours.opened &&
+          ours.message.equals(message) &&
+          openChunked(key, context, seal(key, context, message, cuts)).equals(message)
+        );
+      },
+    ),
     { numRuns: 120 },
   );
 });
@@ -90,10 +98,13 @@ t.test('goes on failing after it failed', async (t) => {
   sealed[20_000]! ^= 1;
   const opener = new ChunkedOpener(key, Buffer.alloc(0));
   const out: Buffer[] = [];
-  t.throws(() => {
-    opener.update(sealed, out);
-    opener.update(Buffer.alloc(100), out);
-  }, { code: 'SELLO_OBJECT_NOT_AUTHENTIC' });
+  t.throws(
+    () => {
+      opener.update(sealed, out);
+      opener.update(Buffer.alloc(100), out);
+    },
+    { code: 'SELLO_OBJECT_NOT_AUTHENTIC' },
+  );
   t.throws(() => opener.update(Buffer.alloc(100), out), { code: 'SELLO_OBJECT_NOT_AUTHENTIC' });
   t.throws(() => opener.final(out), { code: 'SELLO_OBJECT_NOT_AUTHENTIC' });
 });

@@ -14,7 +14,12 @@ function expand(key: Buffer, info: Buffer): { key: Buffer; nonce: Buffer; commit
 }
 
 function info(salt: Buffer, context: Buffer): Buffer {
-  return Buffer.concat([Buffer.from('c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM'), Buffer.of(0), salt, context]);
+  return Buffer.concat([
+    Buffer.from('c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM'),
+    Buffer.of(0),
+    salt,
+    context,
+  ]);
 }
 
 function nonceOf(base: Buffer, index: number): Buffer {
@@ -26,8 +31,14 @@ export function sealChunked(key: Buffer, context: Buffer, salt: Buffer, message:
   const derived = expand(key, info(salt, context));
   const out = [salt, derived.commitment];
   for (let index = 0; index <= Math.floor(message.length / chunk); index++) {
-    const cipher = createCipheriv('aes-256-gcm', derived.key, nonceOf(derived.nonce, index), { authTagLength: 16 });
-    out.push(cipher.update(message.subarray(index * chunk, (index + 1) * chunk)), cipher.final(), cipher.getAuthTag());
+    const cipher = createCipheriv('aes-256-gcm', derived.key, nonceOf(derived.nonce, index), {
+      authTagLength: 16,
+    });
+    out.push(
+      cipher.update(message.subarray(index * chunk, (index + 1) * chunk)),
+      cipher.final(),
+      cipher.getAuthTag(),
+    );
   }
   return Buffer.concat(out);
 }
@@ -41,7 +52,9 @@ export function openChunked(key: Buffer, context: Buffer, sealed: Buffer): Buffe
   for (let index = 0; ; index++) {
     const end = Math.min(sealed.length, at + chunk + 16);
     if (end - at < 16) throw new Error('truncated');
-    const decipher = createDecipheriv('aes-256-gcm', derived.key, nonceOf(derived.nonce, index), { authTagLength: 16 });
+    const decipher = createDecipheriv('aes-256-gcm', derived.key, nonceOf(derived.nonce, index), {
+      authTagLength: 16,
+    });
     decipher.setAuthTag(sealed.subarray(end - 16, end));
     out.push(decipher.update(sealed.subarray(at, end - 16)), decipher.final());
     if (end - at < chunk + 16) {

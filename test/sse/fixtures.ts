@@ -1,0 +1,39 @@
+/** What tests of sealed objects share. */
+import { randomBytes } from 'node:crypto';
+import { hasCode } from '../../src/errors.ts';
+import type { Engine, Placed } from '../../src/sse/index.ts';
+import { pieces } from '../formats/pieces.ts';
+
+export const place = { tenant: 'acme', bucket: 'photos', object: 'cats/1.jpg' };
+
+export function held(key: Buffer = randomBytes(32)): Placed {
+  return { place, protection: { mode: 'held', key } };
+}
+
+/** Runs bytes through a sealer or opener, cut at the given places. */
+export function run({ engine }: { readonly engine: Engine }, bytes: Buffer, cuts: readonly number[] = []): Buffer {
+  const out: Buffer[] = engine.header === undefined ? [] : [engine.header];
+  for (const piece of pieces(bytes, cuts)) engine.update(piece, out);
+  engine.final(out);
+  return Buffer.concat(out);
+}
+
+export interface Attempt {
+  /** True when the stream ended as a whole one. */
+  readonly isWhole: boolean;
+  /** What came out until then. */
+  readonly released: Buffer;
+}
+
+/** As {@link run}, for bytes that may be refused; any other failure is thrown. */
+export function attempt({ engine }: { readonly engine: Engine }, bytes: Buffer, cuts: readonly number[] = []): Attempt {
+  const out: Buffer[] = [];
+  try {
+    for (const piece of pieces(bytes, cuts)) engine.update(piece, out);
+    engine.final(out);
+    return { isWhole: true, released: Buffer.concat(out) };
+  } catch (error) {
+    if (!hasCode(error, 'SELLO_OBJECT_NOT_AUTHENTIC') && !hasCode(error, 'SELLO_OBJECT_FORMAT_UNKNOWN')) throw error;
+    return { isWhole: false, released: Buffer.concat(out) };
+  }
+}
