@@ -1,7 +1,7 @@
 /** What tests of sealed objects share. */
 import { randomBytes } from 'node:crypto';
 import { hasCode } from '../../src/errors.ts';
-import type { Engine, Placed } from '../../src/sse/index.ts';
+import { seal, type Engine, type Placed } from '../../src/sse/index.ts';
 import { pieces } from '../formats/pieces.ts';
 
 export const place = { tenant: 'acme', bucket: 'photos', object: 'cats/1.jpg' };
@@ -11,7 +11,11 @@ export function held(key: Buffer = randomBytes(32)): Placed {
 }
 
 /** Runs bytes through a sealer or opener, cut at the given places. */
-export function run({ engine }: { readonly engine: Engine }, bytes: Buffer, cuts: readonly number[] = []): Buffer {
+export function run(
+  { engine }: { readonly engine: Engine },
+  bytes: Buffer,
+  cuts: readonly number[] = [],
+): Buffer {
   const out: Buffer[] = engine.header === undefined ? [] : [engine.header];
   for (const piece of pieces(bytes, cuts)) engine.update(piece, out);
   engine.final(out);
@@ -26,14 +30,31 @@ export interface Attempt {
 }
 
 /** As {@link run}, for bytes that may be refused; any other failure is thrown. */
-export function attempt({ engine }: { readonly engine: Engine }, bytes: Buffer, cuts: readonly number[] = []): Attempt {
+export function attempt(
+  { engine }: { readonly engine: Engine },
+  bytes: Buffer,
+  cuts: readonly number[] = [],
+): Attempt {
   const out: Buffer[] = [];
   try {
     for (const piece of pieces(bytes, cuts)) engine.update(piece, out);
     engine.final(out);
     return { isWhole: true, released: Buffer.concat(out) };
   } catch (error) {
-    if (!hasCode(error, 'SELLO_OBJECT_NOT_AUTHENTIC') && !hasCode(error, 'SELLO_OBJECT_FORMAT_UNKNOWN')) throw error;
+    if (!hasCode(error, 'SELLO_OBJECT_NOT_AUTHENTIC') && !hasCode(error, 'SELLO_OBJECT_FORMAT_UNKNOWN'))
+      throw error;
     return { isWhole: false, released: Buffer.concat(out) };
   }
+}
+
+export const segmentBytes = 65_536;
+export const sealedSegment = segmentBytes + 16;
+
+/** Three segments, the last one short. */
+export async function threeSegments(aead: 'aes-256-gcm' | 'chacha20-poly1305' = 'aes-256-gcm') {
+  const placed = held();
+  const message = randomBytes(2 * segmentBytes + 100);
+  const object = await seal(placed);
+  const sealed = run(object.seal({ segmentBytes, aead }), message);
+  return { placed, message, object, sealed };
 }

@@ -29,21 +29,28 @@ const cuts = fc.array(fc.nat(500_000), { maxLength: 8 });
 
 t.test('a sealed object opens to its bytes, for any size and cut, in either cipher', async () => {
   await fc.assert(
-    fc.asyncProperty(size, cuts, cuts, aead, segmentBytes, async (length, cutIn, cutOut, aead, segmentBytes) => {
-      const placed = held();
-      const message = randomBytes(length);
-      using object = await seal(placed);
-      const sealed = run(object.seal({ aead, segmentBytes }), message, cutIn);
-      using again = await open(object.metadata, placed);
-      const header = parseStreamHeader(sealed.subarray(0, objectHeaderBytes));
-      return (
-        sealed.length === sealedStreamLength(length, segmentBytes) &&
-        plainStreamLength(sealed.length, segmentBytes) === length &&
-        header.aead === aead &&
-        header.segmentBytes === segmentBytes &&
-        run(again.open(), sealed, cutOut).equals(message)
-      );
-    }),
+    fc.asyncProperty(
+      size,
+      cuts,
+      cuts,
+      aead,
+      segmentBytes,
+      async (length, cutIn, cutOut, aead, segmentBytes) => {
+        const placed = held();
+        const message = randomBytes(length);
+        using object = await seal(placed);
+        const sealed = run(object.seal({ aead, segmentBytes }), message, cutIn);
+        using again = await open(object.metadata, placed);
+        const header = parseStreamHeader(sealed.subarray(0, objectHeaderBytes));
+        return (
+          sealed.length === sealedStreamLength(length, segmentBytes) &&
+          plainStreamLength(sealed.length, segmentBytes) === length &&
+          header.aead === aead &&
+          header.segmentBytes === segmentBytes &&
+          run(again.open(), sealed, cutOut).equals(message)
+        );
+      },
+    ),
     { numRuns: 100 },
   );
 });
@@ -89,38 +96,55 @@ t.test('a range opens from the header and its own segments, for any range', asyn
 });
 
 t.test('parts of any layout open as one object and by range', async () => {
-  const part = fc.record({ length: fc.oneof(fc.nat(200_000), fc.constantFrom(0, 1, 65_536, 131_072)), aead, segmentBytes, gap: fc.nat(3) });
+  const part = fc.record({
+    length: fc.oneof(fc.nat(200_000), fc.constantFrom(0, 1, 65_536, 131_072)),
+    aead,
+    segmentBytes,
+    gap: fc.nat(3),
+  });
   await fc.assert(
-    fc.asyncProperty(fc.array(part, { minLength: 1, maxLength: 5 }), fc.nat(), fc.nat(), cuts, async (layout, a, b, cut) => {
-      const placed = held();
-      using object = await seal(placed);
-      const plain: Buffer[] = [];
-      const sealed: Buffer[] = [];
-      const parts = [];
-      let number = 0;
-      for (const { length, gap, ...options } of layout) {
-        number += 1 + gap;
-        const message = randomBytes(length);
-        const stream = object.seal({ ...options, part: number });
-        plain.push(message);
-        sealed.push(run(stream, message));
-        parts.push(stream.engine.part);
-      }
-      const message = Buffer.concat(plain);
-      const stored = Buffer.concat(sealed);
-      const manifest = object.manifest(object.complete(parts));
-      if (sealedObjectLength(manifest) !== stored.length || manifest.length !== message.length) return false;
-      if (!run(object.openParts(manifest), stored, cut).equals(message)) return false;
-      if (message.length === 0) return true;
-      const [x, y] = [a % message.length, b % message.length];
-      const range = { from: Math.min(x, y), to: Math.max(x, y) + 1 };
-      const plans = planParts(manifest, range);
-      const [first, last] = [plans[0]!.inObject, plans.at(-1)!.inObject];
-      // The spans lie end to end.
-      const isOneSpan = plans.every(({ inObject }, i) => i === 0 || inObject.from === plans[i - 1]!.inObject.to);
-      const input = stored.subarray(first.from, last.to);
-      return isOneSpan && run(object.openParts(manifest, range), input, cut).equals(message.subarray(range.from, range.to));
-    }),
+    fc.asyncProperty(
+      fc.array(part, { minLength: 1, maxLength: 5 }),
+      fc.nat(),
+      fc.nat(),
+      cuts,
+      async (layout, a, b, cut) => {
+        const placed = held();
+        using object = await seal(placed);
+        const plain: Buffer[] = [];
+        const sealed: Buffer[] = [];
+        const parts = [];
+        let number = 0;
+        for (const { length, gap, ...options } of layout) {
+          number += 1 + gap;
+          const message = randomBytes(length);
+          const stream = object.seal({ ...options, part: number });
+          plain.push(message);
+          sealed.push(run(stream, message));
+          parts.push(stream.engine.part);
+        }
+        const message = Buffer.concat(plain);
+        const stored = Buffer.concat(sealed);
+        const manifest = object.manifest(object.complete(parts));
+        if (sealedObjectLength(manifest) !== stored.length || manifest.length !== message.length)
+          return false;
+        if (!run(object.openParts(manifest), stored, cut).equals(message)) return false;
+        if (message.length === 0) return true;
+        const [x, y] = [a % message.length, b % message.length];
+        const range = { from: Math.min(x, y), to: Math.max(x, y) + 1 };
+        const plans = planParts(manifest, range);
+        const [first, last] = [plans[0]!.inObject, plans.at(-1)!.inObject];
+        // The spans lie end to end.
+        const isOneSpan = plans.every(
+          ({ inObject }, i) => i === 0 || inObject.from === plans[i - 1]!.inObject.to,
+        );
+        const input = stored.subarray(first.from, last.to);
+        return (
+          isOneSpan &&
+          run(object.openParts(manifest, range), input, cut).equals(message.subarray(range.from, range.to))
+        );
+      },
+    ),
     { numRuns: 120 },
   );
 });
@@ -139,7 +163,9 @@ t.test('runs as Node streams and as web streams', async (t) => {
   const web = new Blob([Buffer.concat(sealed)]).stream().pipeThrough(again.open().web());
   for await (const chunk of web) opened.push(chunk as Uint8Array);
   t.ok(Buffer.concat(opened).equals(message));
-  const resealed = await new Response(new Blob([message]).stream().pipeThrough(object.seal().web())).arrayBuffer();
+  const resealed = await new Response(
+    new Blob([message]).stream().pipeThrough(object.seal().web()),
+  ).arrayBuffer();
   t.ok(run(again.open(), Buffer.from(resealed)).equals(message));
 });
 
@@ -158,7 +184,10 @@ t.test('a copy takes the same sealed bytes under a new envelope', async (t) => {
   const message = randomBytes(200_000);
   using object = await seal(from);
   const sealed = run(object.seal(), message);
-  const to = { place: { ...place, bucket: 'backup', object: 'cats/1 copy.jpg' }, protection: { mode: 'sse-c', key: randomBytes(32) } } as const;
+  const to = {
+    place: { ...place, bucket: 'backup', object: 'cats/1 copy.jpg' },
+    protection: { mode: 'sse-c', key: randomBytes(32) },
+  } as const;
   const envelope = await object.reseal(to);
   using copy = await open(envelope, to);
   t.ok(run(copy.open(), sealed).equals(message));
