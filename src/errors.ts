@@ -56,6 +56,11 @@ export const errorKinds = {
   SELLO_OBJECT_FORMAT_UNKNOWN: { retryable: false, message: 'not a sealed object of a known format' },
   SELLO_OBJECT_TOO_LARGE: { retryable: false, message: 'object is larger than its format allows' },
   SELLO_OBJECT_RANGE_INVALID: { retryable: false, message: 'requested range is not satisfiable' },
+  SELLO_SSE_REQUEST_INVALID: {
+    retryable: false,
+    message: 'request for server-side encryption is not valid',
+  },
+  SELLO_SSE_REFUSED: { retryable: false, message: 'this encryption is not allowed here' },
   SELLO_API_KEY_INVALID: { retryable: false, message: 'API key is not valid' },
   SELLO_INTERNAL: { retryable: true, message: 'internal error' },
 } as const satisfies Record<string, ErrorKind>;

@@ -12,6 +12,7 @@ import {
   deriveStream,
   headerOf,
   openSegment,
+  type Derived,
   type StreamFacts,
 } from '../formats/second-object.ts';
 import { twoKeySegment } from '../formats/two-key.ts';
