@@ -84,6 +84,7 @@ async function issueOne(call: ObjectCall, item: Static<typeof issueItem>): Promi
   if (decision.mode === 'sse-c') throw new SelloError('SELLO_INTERNAL');
   const usesBucketKey = (bucketKey ?? decision.usesBucketKey) && Object.keys(decision.context).length === 0;
   const subject = subjectOf({ ...item, context: decision.context }, decision.keyName, usesBucketKey);
+  call.subject = subject;
   call.authorize('issue', decision.keyName, subject.context);
   const name = parseKeyName(decision.keyName);
   const bytes = canonicalContext(subject.context);
@@ -99,6 +100,7 @@ async function unwrapOne(call: ObjectCall, item: Static<typeof unwrapItem>): Pro
   const subject = subjectOf(item, keyName, item.bucketKey === true);
   const ciphertext = decodeBase64(Buffer.from(item.ciphertext, 'latin1'));
   if (ciphertext === undefined) throw invalidArgument('ciphertext is not base64.');
+  call.subject = subject;
   call.authorize('unwrap', keyName, subject.context);
   const context = canonicalContext(subject.context);
   const plaintext = await call.tenant.keys.unwrap(parseKeyName(keyName), ciphertext, context);

@@ -9,8 +9,8 @@ export interface PumpOptions {
   readonly source: Readable;
   /** Bytes that were read from `source` before. */
   readonly first: readonly Buffer[];
-  /** True when the source was cut off: Node ends a reset HTTP/2 stream as if it were whole. */
-  readonly isCutOff: () => boolean;
+  /** True when the source was cut off after so many bytes: Node ends a reset HTTP/2 stream as if it were whole. */
+  readonly isCutOff: (bytesIn: number) => boolean;
   readonly engine: Engine;
   /** Called once, before the first byte goes out: sends the headers and gives what takes the body. */
   readonly begin: () => Writable;
@@ -86,7 +86,7 @@ class Pump {
   readonly #onEnd = (): void => {
     this.#hasEnded = true;
     if (this.#isDone) return;
-    if (this.#options.isCutOff()) {
+    if (this.#options.isCutOff(this.#bytesIn)) {
       this.#finish('aborted');
       return;
     }

@@ -193,7 +193,7 @@ async function planWhole(
     headers = { 'content-length': String(length) };
   }
   const { engine } = object.open(part);
-  return { status: 200, engine, body: { taken: 0, rest: [start.first, ...start.rest] }, headers };
+  return { status: 200, engine, body: { taken: body.taken, rest: [start.first, ...start.rest] }, headers };
 }
 
 async function planRange(
@@ -214,7 +214,7 @@ async function planRange(
   return {
     status: 206,
     engine,
-    body: { taken: 0, rest: [start.first, ...start.rest] },
+    body: { taken: body.taken, rest: [start.first, ...start.rest] },
     headers: rangeHeaders(range, length),
   };
 }
@@ -286,7 +286,7 @@ const emptyEngine: Engine = { update: () => undefined, final: () => undefined, w
 async function run(
   call: ObjectCall,
   engine: Engine,
-  { rest }: BodyStart,
+  { taken, rest }: BodyStart,
   { status, headers }: { readonly status: number; readonly headers: Readonly<Record<string, string>> },
 ): Promise<void> {
   let sink: ReturnType<ObjectCall['begin']> | undefined;
@@ -294,7 +294,7 @@ async function run(
   const result = await pump({
     source: call.source,
     first: rest,
-    isCutOff: () => call.isCutOff,
+    isCutOff: (bytesIn) => call.isCutOff || taken + bytesIn !== (call.contentLength ?? taken + bytesIn),
     engine,
     begin,
     idleMs: call.idleMs,
