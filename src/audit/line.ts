@@ -30,6 +30,8 @@ const room = {
   operation: 16,
   key: 96,
   contextSha256: 64,
+  bucket: 63,
+  object: 384,
   rule: 384,
   error: 64,
   reason: 384,
@@ -104,13 +106,20 @@ export function auditLine(record: AuditRecord): string {
   if (record.rule !== undefined) line += `,"rule":{"name":"${text(record.rule, 'rule')}"}`;
 
   let own = '';
+  if (record.aborted !== undefined) own += `"aborted":${record.aborted === true ? 'true' : 'false'},`;
+  if (record.bucket !== undefined) own += `"bucket":"${text(record.bucket, 'bucket')}",`;
+  if (record.bytesIn !== undefined) own += `"bytes_in":${whole(record.bytesIn)},`;
+  if (record.bytesOut !== undefined) own += `"bytes_out":${whole(record.bytesOut)},`;
   if (record.contextSha256 !== undefined)
     own += `"context_sha256":"${text(record.contextSha256, 'contextSha256')}",`;
   if (record.count !== undefined) own += `"count":${whole(record.count)},`;
   const face = text(record.face, 'face');
   let tail = `"face":"${face}"`;
   if (record.key !== undefined) tail += `,"key":"${text(record.key, 'key')}"`;
+  if (record.object !== undefined) tail += `,"object":"${text(record.object, 'object')}"`;
   if (known === undefined) tail += `,"operation":"${text(operation!, 'operation')}"`;
+  if (record.phase !== undefined) tail += `,"phase":"${record.phase === 'end' ? 'end' : 'release'}"`;
+  if (record.scope !== undefined) tail += ',"scope":"bucket"';
   tail += '}';
   if (record.sourceIp !== undefined) {
     // Indexes type source.ip as an address and refuse the whole record when it is none.
@@ -233,6 +242,8 @@ const fieldNames: Readonly<Record<keyof typeof room, string>> = {
   operation: 'event.action',
   key: 'sello.key',
   contextSha256: 'sello.context_sha256',
+  bucket: 'sello.bucket',
+  object: 'sello.object',
   rule: 'rule.name',
   error: 'error.code',
   reason: 'event.reason',

@@ -97,6 +97,8 @@ export interface TenantConfig {
   readonly audit: AuditConfig;
   readonly quota: QuotaConfig;
   readonly kes: KesFaceConfig;
+  /** Not given: this tenant has no object API. */
+  readonly objects?: ObjectsConfig | undefined;
   /** Created at start when absent. */
   readonly keys: readonly string[];
 }
@@ -187,4 +189,30 @@ export interface KesFaceConfig {
   readonly errorTexts: 'current' | '2021';
   /** `ndjson`: lists as KES answered them before 2023-10. */
   readonly lists: 'json' | 'ndjson';
+}
+
+export interface ObjectsConfig {
+  readonly cipher: 'aes-256-gcm' | 'chacha20-poly1305';
+  /** For buckets that have no entry of their own. */
+  readonly everyBucket: BucketEncryption;
+  readonly buckets: Readonly<Record<string, BucketEncryption>>;
+  /** For how long, and for how many objects, one data key serves a bucket with `bucketKey`. */
+  readonly bucketKeys: { readonly maxAgeMs: number; readonly maxObjects: number };
+  /** AWS answers a wrong customer key with 403; Ceph's tests ask for 400. */
+  readonly wrongCustomerKeyStatus: 403 | 400;
+  /** `aws:kms` without a key id is refused; AWS takes the bucket's or its own key. */
+  readonly requiresKmsKeyId: boolean;
+  /** Object streams at once, of this tenant, in one process. */
+  readonly maxStreams: number;
+}
+
+export interface BucketEncryption {
+  readonly mode: 'sse-s3' | 'sse-kms' | 'none';
+  readonly keyName: string;
+  /** A request that names another encryption is refused. */
+  readonly isForced: boolean;
+  readonly allowsCustomerKeys: boolean;
+  /** Patterns of keys that clients may name: exact, or a prefix ending in `*`. Empty: every key. */
+  readonly allowedKeys: readonly string[];
+  readonly usesBucketKey: boolean;
 }

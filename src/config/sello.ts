@@ -19,6 +19,7 @@ import type {
 } from './model.ts';
 import type { ProblemList } from './problem.ts';
 import { read } from './reader.ts';
+import { objectsOf } from './objects.ts';
 import { routesOf } from './routes.ts';
 import { selloSchema } from './schema-sello.ts';
 import type { SelloFile, SelloRule, SelloSecret, SelloTenant } from './schema-sello.ts';
@@ -148,6 +149,7 @@ class TenantReader {
           this.#problems,
         ),
       },
+      objects: objectsOf(this.#source.objects),
       keys: keys.filter((key) => key !== ''),
     };
   }

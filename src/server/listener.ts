@@ -16,11 +16,13 @@ import net from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
 import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
+import { objectsPlugin, rewriteObjectsUrl } from '../api/objects/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import { connectionFacts, type ConnectionFacts, type FactsCarrier, type Gate } from './gate.ts';
 import { Http2Request, Http2Response, longAnswers, type LongAnswers } from './http2-exchange.ts';
 import type { ServerInfo } from './info.ts';
+import { longBody, type LongBody } from './long-body.ts';
 
 /** Suites with forward secrecy and authenticated encryption alone. */
 const ciphers = [
@@ -78,6 +80,11 @@ const goawayNoticeMs = 50;
 /** A client that does not answer a PING either is not waited for any longer. */
 const goawayPatienceMs = 2000;
 
+interface ArrivingRequest extends LongBody {
+  /** What the faces keep with a request. */
+  readonly sello?: { readonly startMs: number };
+}
+
 export class KeyListener {
   readonly #config: ListenerConfig;
   readonly #dependencies: ListenerDependencies;
@@ -102,7 +109,7 @@ export class KeyListener {
       // Fastify's types know one server class per instance; the real one is HTTP/2 with HTTP/1.1 beside it.
       serverFactory: ((handler: (request: unknown, response: unknown) => void) =>
         this.#createServer(handler)) as unknown as FastifyServerFactory,
-      rewriteUrl: (raw) => rewriteKesUrl(raw),
+      rewriteUrl: (raw) => rewriteObjectsUrl(raw, rewriteKesUrl(raw)),
       exposeHeadRoutes: false,
       return503OnClosing: false,
       routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
@@ -112,6 +119,7 @@ export class KeyListener {
     }) as unknown as FastifyInstance;
     this.#app.addHook('onRoute', ({ url }) => void this.routes.add(url));
     this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
+    this.#app.register(objectsPlugin, { gate: dependencies.gate, server: dependencies.server });
   }
 
   /** Starts listening; returns the port in use. */
@@ -175,7 +183,8 @@ export class KeyListener {
           maxHeaderSize: limits.maxHeaderBytes,
           // Node refuses one that is longer than the whole request may take.
           headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
-          requestTimeout: limits.requestTimeoutMs,
+          // Ours (#endSlowRequests), because Node's knows no exception for requests that are streams.
+          requestTimeout: 0,
           keepAliveTimeout: limits.idleTimeoutMs,
           connectionsCheckingInterval: 1000,
           requireHostHeader: true,
@@ -185,6 +194,8 @@ export class KeyListener {
     this.#server = server;
     server.maxConnections = limits.maxConnections;
     this.#guardConnections(server);
+    const sweep = setInterval(() => this.#endSlowRequests(), 1000).unref();
+    server.once('close', () => clearInterval(sweep));
     server.on('session', (session) => this.#adopt(session));
     server.on('timeout', (socket: TLSSocket) => socket.destroy());
     server.on('connect', (_request: unknown, socket: unknown) => answerConnect(socket));
@@ -204,6 +215,20 @@ export class KeyListener {
       handler(request, response);
     });
     return server;
+  }
+
+  /** HTTP/1.1 requests that take too long to arrive, headers and body together (RFC 9110 §15.5.9). */
+  #endSlowRequests(): void {
+    const latestStartMs = performance.now() - this.#dependencies.limits.requestTimeoutMs;
+    for (const socket of this.#sockets) {
+      const request = this.#answering.get(socket)?.req as (ArrivingRequest & IncomingMessage) | undefined;
+      if (request === undefined || request.complete || request[longBody] === true) continue;
+      if ((request.sello?.startMs ?? Infinity) < latestStartMs)
+        this.#malformed(
+          Object.assign(new Error('request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }),
+          socket,
+        );
+    }
   }
 
   #malformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
