@@ -35,6 +35,7 @@ const room = {
   rule: 384,
   error: 64,
   reason: 384,
+  vaultRequestId: 64,
 } as const;
 
 /** Bytes kept free for the mark of a cut value: `…(+12345)`, its ellipsis escaped. */
@@ -120,6 +121,8 @@ export function auditLine(record: AuditRecord): string {
   if (known === undefined) tail += `,"operation":"${text(operation!, 'operation')}"`;
   if (record.phase !== undefined) tail += `,"phase":"${record.phase === 'end' ? 'end' : 'release'}"`;
   if (record.scope !== undefined) tail += ',"scope":"bucket"';
+  if (record.vaultRequestId !== undefined)
+    tail += `,"vault_request_id":"${text(record.vaultRequestId, 'vaultRequestId')}"`;
   tail += '}';
   if (record.sourceIp !== undefined) {
     // Indexes type source.ip as an address and refuse the whole record when it is none.
@@ -231,6 +234,7 @@ function unitEscape(unit: number): string {
 /** Names that `sello.cut` uses. */
 const fieldNames: Readonly<Record<keyof typeof room, string>> = {
   requestId: 'http.request.id',
+  vaultRequestId: 'sello.vault_request_id',
   tenant: 'organization.id',
   identity: 'user.id',
   certificateSerial: 'tls.client.x509.serial_number',

@@ -51,6 +51,8 @@ export interface AuditRecord {
   /** For refusals: why, such as `certificate expired`. */
   readonly reason?: string | undefined;
   readonly durationMs: number;
+  /** Vault's id of the last call made for this request: what to look for in Vault's own audit log. */
+  readonly vaultRequestId?: string | undefined;
   /** For summaries of a flood: how many refusals of this source and reason the record stands for; `durationMs` is their span. */
   readonly count?: number | undefined;
 }

@@ -58,7 +58,7 @@ export async function sharedInTheWorld(config: Config): Promise<IsolationProblem
     config.tenants.map(async ({ name, keystore }, tenant) => ({
       name,
       tenant,
-      path: keystore.kind === 'memory' ? undefined : await realpath(keystore.path).catch(() => undefined),
+      path: 'path' in keystore ? await realpath(keystore.path).catch(() => undefined) : undefined,
     })),
   );
   for (const [a, b] of pairs(stores)) {

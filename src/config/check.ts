@@ -16,8 +16,9 @@ import type {
   Config,
   ConfigNotice,
   ListenerConfig,
-  SecretSource,
+  AnySecret,
   TenantConfig,
+  VaultConfig,
 } from './model.ts';
 import { describeSecret, readSecret, secretFile } from './secret.ts';
 
@@ -104,10 +105,38 @@ class Check {
 
   async #keystore(whose: string, keystore: TenantConfig['keystore']): Promise<void> {
     if (keystore.kind === 'memory') return;
+    if (keystore.kind === 'vault-kv') return this.#vault(whose, keystore.vault);
     const what = `keystore folder '${keystore.path}' of ${whose}`;
     // Keys that KES wrote are expected to be there; our own store makes its folder when it is first used.
     await this.#folder(keystore.path, what, keystore.kind === 'file' ? 'made at first start' : undefined);
     if (keystore.kind === 'file') await this.#secret(`root key of ${whose}`, keystore.rootKey);
+  }
+
+  async #vault(whose: string, { addresses, tls, login }: VaultConfig): Promise<void> {
+    for (const address of addresses) {
+      if (address.startsWith('http:') && !isLoopback(address)) {
+        this.#fault(`${whose} speaks to Vault without TLS: '${address}'`);
+      }
+    }
+    if (tls.caFile !== undefined) await this.#authorities(`the Vault of ${whose}`, tls.caFile);
+    if (tls.certFile !== undefined && tls.keyFile !== undefined) {
+      const [leaf] = await this.#certificates(`client certificate for the Vault of ${whose}`, tls.certFile);
+      const key = await this.#privateKey(tls.keyFile, undefined);
+      if (leaf !== undefined && key !== undefined && !leaf.checkPrivateKey(key)) {
+        this.#fault(`private key '${tls.keyFile}' does not belong to certificate '${tls.certFile}'`);
+      }
+      if (leaf !== undefined) this.#dates(`certificate '${tls.certFile}'`, leaf);
+    }
+    if (login.method === 'token') {
+      await this.#secret(`token for the Vault of ${whose}`, login.token);
+    } else if (login.method === 'approle') {
+      await this.#secret(`role_id for the Vault of ${whose}`, login.roleId);
+      await this.#secret(`secret_id for the Vault of ${whose}`, login.secretId);
+    } else if (login.method === 'kubernetes' || login.method === 'jwt') {
+      await this.#secret(`JWT for the Vault of ${whose}`, login.jwt);
+    } else if (login.method === 'none') {
+      this.#word(`${whose} sends Vault no token: an agent in front has to add one`);
+    }
   }
 
   async #folder(path: string, what: string, whenAbsent: string | undefined): Promise<void> {
@@ -123,7 +152,7 @@ class Check {
     await access(path, mode).catch(() => this.#fault(`${what} cannot be ${verb} by this user`));
   }
 
-  async #secret(what: string, source: SecretSource): Promise<void> {
+  async #secret(what: string, source: AnySecret): Promise<void> {
     try {
       readSecret(source, this.#env).fill(0);
       if (source.from === 'file') await this.#keptFromOthers(what, secretFile(source, this.#env));
@@ -227,4 +256,9 @@ class Check {
   #word(message: string): void {
     this.notices.push({ message, line: undefined, failsCheck: false });
   }
+}
+
+function isLoopback(address: string): boolean {
+  const { hostname } = new URL(address);
+  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.');
 }

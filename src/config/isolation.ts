@@ -18,6 +18,7 @@ export function isolationProblems(config: Config): IsolationProblem[] {
     ...sharedIdentities(config.tenants),
     ...sharedCaFiles(config.tenants),
     ...sharedStores(config.tenants),
+    ...sharedVaultFolders(config.tenants),
     ...sharedAuditFiles(config),
     ...sharedAddresses(config),
   ];
@@ -91,6 +92,31 @@ function sharedStores(tenants: readonly TenantConfig[]): IsolationProblem[] {
   });
 }
 
+/** Folders of one Vault engine: one address in common is enough to be one Vault. */
+function sharedVaultFolders(tenants: readonly TenantConfig[]): IsolationProblem[] {
+  return pairs(tenants).flatMap(([a, b, , j]) => {
+    const one = vaultFolders(a);
+    const other = vaultFolders(b);
+    if (one === undefined || other === undefined || one.namespace !== other.namespace) return [];
+    const apart = one.addresses.every((address) => !other.addresses.includes(address));
+    const clash = one.folders.find((folder) => other.folders.some((another) => isInside(folder, another)));
+    if (clash === undefined || apart) return [];
+    const message = `tenants '${a.name}' and '${b.name}' share a folder of Vault: '${clash.slice(1)}'`;
+    return [{ message, path: ['tenants', j, 'keystore'] }];
+  });
+}
+
+function vaultFolders({ keystore }: TenantConfig) {
+  if (keystore.kind !== 'vault-kv') return undefined;
+  const { engine, prefix, recordsPrefix, vault } = keystore;
+  const folder = (below: string): string => [sep + engine, ...(below === '' ? [] : [below])].join(sep);
+  return {
+    namespace: vault.namespace,
+    addresses: vault.addresses,
+    folders: [folder(prefix), ...(recordsPrefix === undefined ? [] : [folder(recordsPrefix)])],
+  };
+}
+
 function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] {
   const problems: IsolationProblem[] = [];
   const written = tenants.map((tenant, i) => ({ ...tenant.audit, tenant: `tenant '${tenant.name}'`, i }));
@@ -159,7 +185,7 @@ function place(path: string): string {
 }
 
 function storePath({ keystore }: TenantConfig): string | undefined {
-  return keystore.kind === 'memory' || keystore.path === '' ? undefined : keystore.path;
+  return 'path' in keystore && keystore.path !== '' ? keystore.path : undefined;
 }
 
 /** The same folder, or one below the other. */

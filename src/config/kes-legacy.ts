@@ -29,7 +29,6 @@ export const legacyFields: readonly LegacyField[] = [
 const foreignKeystores: Readonly<
   Record<string, { readonly title: string; readonly decisive: readonly string[] }>
 > = {
-  vault: { title: 'HashiCorp Vault', decisive: ['endpoint'] },
   aws: { title: 'AWS Secrets Manager', decisive: ['secretsmanager', 'endpoint'] },
   gcp: { title: 'Google Cloud Secret Manager', decisive: ['secretmanager', 'project_id'] },
   azure: { title: 'Azure Key Vault', decisive: ['keyvault', 'endpoint'] },
@@ -45,7 +44,10 @@ const foreignKeystores: Readonly<
 export const unsupportedKeystores: readonly { readonly name: string; readonly title: string }[] =
   Object.entries(foreignKeystores).map(([name, { title }]) => ({ name, title }));
 
-const knownKeystores = ['fs', ...Object.keys(foreignKeystores)];
+/** Ours, each with the field that tells a filled-in one. */
+const ownKeystores: Readonly<Record<string, string>> = { fs: 'path', vault: 'endpoint' };
+
+const knownKeystores = [...Object.keys(ownKeystores), ...Object.keys(foreignKeystores)];
 
 export interface ModernKesTree {
   readonly tree: MappingTree;
@@ -116,7 +118,7 @@ function moveKeystore(tree: MappingTree, problems: ProblemList): void {
   else tree.entries.set('keystore', keys);
 }
 
-/** Leaves at most `fs` in the tree; everything else is refused with its name. */
+/** Leaves at most `fs` or `vault` in the tree; everything else is refused with its name. */
 function settleKeystore(tree: MappingTree, problems: ProblemList): boolean {
   const keystore = tree.entries.get('keystore')?.value;
   if (keystore?.kind !== 'mapping') return keystore !== undefined && !isNull(keystore);
@@ -140,10 +142,10 @@ function settleKeystore(tree: MappingTree, problems: ProblemList): boolean {
   for (const [name, { title }] of Object.entries(foreignKeystores)) {
     const store = take(keystore, name);
     if (store === undefined || isNull(store.value)) continue;
-    if (name === 'vault') noteRetry(store.value, problems);
-    const when = name === 'vault' ? ' yet; the next release brings it' : '';
-    problems.refuse(`keystore '${name}' (${title}) is not supported${when}`, store.keyAt);
+    problems.refuse(`keystore '${name}' (${title}) is not supported`, store.keyAt);
   }
+  const vault = keystore.entries.get('vault');
+  if (vault !== undefined) noteRetry(vault.value, problems);
   return namesAny;
 }
 
@@ -153,6 +155,7 @@ function noteRetry(vault: Tree, problems: ProblemList): void {
     const method = vault.entries.get(login)?.value;
     const retry = method?.kind === 'mapping' ? method.entries.get('retry') : undefined;
     if (retry === undefined) continue;
+    if (method?.kind === 'mapping') method.entries.delete('retry');
     const message = `'keystore.vault.${login}.retry' is an old field without effect: remove it`;
     problems.notice(message, retry.keyAt, { failsCheck: false });
   }
@@ -161,7 +164,8 @@ function noteRetry(vault: Tree, problems: ProblemList): void {
 function isFilled(name: string, value: Tree): boolean {
   if (isNull(value)) return false;
   let here: Tree | undefined = value;
-  for (const step of name === 'fs' ? ['path'] : (foreignKeystores[name]?.decisive ?? [])) {
+  const own = ownKeystores[name];
+  for (const step of own === undefined ? (foreignKeystores[name]?.decisive ?? []) : [own]) {
     here = here?.kind === 'mapping' ? here.entries.get(step)?.value : undefined;
   }
   return here !== undefined && !isNull(here);

@@ -21,6 +21,7 @@ import type { KesFile } from './schema-kes.ts';
 import { cacheOf, limitsOf, probesOf, quotaOf } from './shared.ts';
 import { locate } from './tree.ts';
 import type { MappingTree } from './tree.ts';
+import { kesVaultOf } from './vault.ts';
 
 /** Patterns stay as they are: KES replaces no variables in them. */
 export function isKesPattern(path: readonly string[]): boolean {
@@ -204,7 +205,12 @@ class KesReader {
   }
 
   keystore(namesKeystore: boolean): KeystoreConfig {
-    const fs = this.#file.keystore.fs;
+    const { fs, vault } = this.#file.keystore;
+    if (vault !== undefined) {
+      return kesVaultOf(vault, this.#file.sello.vault, (message, ...path) =>
+        this.#problems.refuse(message, this.at('keystore', 'vault', ...path)),
+      );
+    }
     if (fs === undefined && !namesKeystore) {
       // KES's documents promise a store in memory here; its program refuses, and so do we: keys would be lost.
       this.#problems.refuse('invalid keystore config: no keystore specified', this.at('keystore'));

@@ -8,6 +8,7 @@ import { operations } from '../access/operations.ts';
 import { parseIdentity } from '../access/identity.ts';
 import { isName } from '../keys/names.ts';
 import { parseTenantName } from '../tenants/name.ts';
+import { isVaultFolder, segmentsOf } from '../vault/path.ts';
 import { bytesPattern, durationPattern, parseBytes, parseDuration } from './duration.ts';
 
 export const kindKeyword = 'x-sello-kind';
@@ -117,6 +118,21 @@ export const kinds = {
     // A name, never a path: it is joined to $CREDENTIALS_DIRECTORY.
     parse: (text) => (/^[A-Za-z0-9_.-]{1,255}$/.test(text) && !/^\.\.?$/.test(text) ? text : undefined),
   },
+  'vault address': {
+    means: "an address of Vault such as 'https://vault.example.org:8200', or 'unix:/run/vault/agent.sock'",
+    parse: (text) => parseVaultAddress(text),
+  },
+  'vault folder': {
+    means:
+      "a mount or folder of Vault such as 'kv' or 'team/kv', without '.', '..' and characters that URLs and policies read",
+    // Slashes at the ends say nothing to KES and Vault.
+    parse: (text) => (isVaultFolder(text) ? segmentsOf(text).join('/') : undefined),
+  },
+  'vault role': {
+    means: "the name of a role or key in Vault: letters, digits, '_', '.' and '-'",
+    pattern: '^[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}$',
+    parse: (text) => (/^[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}$/.test(text) ? text : undefined),
+  },
   'server name': {
     means: "a DNS name such as 'kms.example.org'",
     pattern: '^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$',
@@ -136,6 +152,15 @@ export function parseAddress(text: string): Address | undefined {
   const family = isIP(host);
   if (port > 65_535 || family === 0 || (family === 6) !== (parts[1] !== undefined)) return undefined;
   return { host, port };
+}
+
+/** An origin and nothing more: what stands behind it would be lost, and a user name in it would be a secret in a log. */
+function parseVaultAddress(text: string): string | undefined {
+  if (/^unix:\/[^\0]+$/.test(text)) return text;
+  if (!URL.canParse(text)) return undefined;
+  const { protocol, origin, pathname, search, hash, username, password } = new URL(text);
+  const isOrigin = pathname === '/' && search === '' && hash === '' && username === '' && password === '';
+  return isOrigin && (protocol === 'https:' || protocol === 'http:') ? origin : undefined;
 }
 
 function parsePath(text: string, folder: string): string | undefined {

@@ -2,6 +2,7 @@
  * The configuration as the rest of Sello sees it: parsed, validated, defaults filled in, secrets not yet read.
  * Both a Sello file and a KES file end here. Durations are milliseconds.
  */
+import { hash } from 'node:crypto';
 import type { Identity } from '../access/identity.ts';
 import type { Operation } from '../access/operations.ts';
 import type { TenantName } from '../tenants/name.ts';
@@ -154,13 +155,108 @@ export interface RuleConditions {
 export type KeystoreConfig =
   | { readonly kind: 'memory' }
   | { readonly kind: 'fs'; readonly path: string }
-  | { readonly kind: 'file'; readonly path: string; readonly rootKey: SecretSource };
+  | { readonly kind: 'file'; readonly path: string; readonly rootKey: SecretSource }
+  | VaultKvConfig;
+
+/** Keys as KES keeps them in Vault's KV engine. */
+export interface VaultKvConfig {
+  readonly kind: 'vault-kv';
+  readonly vault: VaultConfig;
+  /** Mount of the KV engine, without slashes at its ends. */
+  readonly engine: string;
+  readonly version: 1 | 2;
+  /** Folder of the keys in it; empty: its top. */
+  readonly prefix: string;
+  /** Stored values are encrypted by this Transit key before they are written. */
+  readonly transit: { readonly engine: string; readonly key: string } | undefined;
+  /** Folder in the same engine for what KES must not see; undefined: none, and so no rotation. */
+  readonly recordsPrefix: string | undefined;
+}
+
+/** How Vault is reached. */
+export interface VaultConfig {
+  /** `https://host:port`, `http://host:port` or `unix:/path`, in order of preference. */
+  readonly addresses: readonly string[];
+  /** Sent with every call for data; empty: none. */
+  readonly namespace: string;
+  readonly tls: {
+    readonly caFile: string | undefined;
+    readonly certFile: string | undefined;
+    readonly keyFile: string | undefined;
+    readonly serverName: string | undefined;
+  };
+  readonly login: VaultLoginConfig;
+  /** For a whole call, with what is tried again in it. */
+  readonly timeoutMs: number;
+  readonly connectTimeoutMs: number;
+  /** Per address and process. */
+  readonly maxConnections: number;
+  /** An idle connection is looked after this often. */
+  readonly pingMs: number;
+}
+
+/** `namespace` is the login's own; empty: none. */
+export type VaultLoginConfig =
+  /** An agent in front adds the token. */
+  | { readonly method: 'none' }
+  | { readonly method: 'token'; readonly namespace: string; readonly token: AnySecret }
+  | {
+      readonly method: 'approle';
+      readonly mount: string;
+      readonly namespace: string;
+      readonly roleId: AnySecret;
+      readonly secretId: AnySecret;
+      /** `secretId` is a wrapping token made for this role: `auth/MOUNT/role/ROLE/secret-id`. */
+      readonly wrappedFor: string | undefined;
+    }
+  | {
+      readonly method: 'kubernetes' | 'jwt';
+      readonly mount: string;
+      readonly namespace: string;
+      readonly role: string;
+      /** Read again at every login. */
+      readonly jwt: AnySecret;
+    }
+  | {
+      readonly method: 'cert';
+      readonly mount: string;
+      readonly namespace: string;
+      /** Name of the certificate role; undefined: Vault tries them all. */
+      readonly role: string | undefined;
+    };
 
 /** Where a secret comes from; read at start, never logged. */
 export type SecretSource =
   | { readonly from: 'file'; readonly path: string }
   | { readonly from: 'env'; readonly name: string }
   | { readonly from: 'credential'; readonly name: string };
+
+/** A place outside, or the file itself, as KES's files have it. */
+export type AnySecret = SecretSource | { readonly from: 'text'; readonly text: InlineSecret };
+
+/**
+ * A secret of the configuration file. It is in no listing, log or JSON of the configuration; two that differ are told apart by
+ * their hash.
+ */
+export class InlineSecret {
+  readonly sha256: string;
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+    this.sha256 = hash('sha256', text);
+  }
+
+  reveal(): Buffer {
+    const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(this.#text));
+    bytes.write(this.#text);
+    return bytes;
+  }
+
+  toJSON(): string {
+    return '[secret]';
+  }
+}
 
 export interface CacheConfig {
   readonly maxEntries: number;

@@ -27,10 +27,7 @@ export function referenceSections(): Record<string, string> {
       '| `keystore` | what it is | Sello |',
       '| --- | --- | --- |',
       '| `fs` | files as KES writes them | read and written in place |',
-      ...unsupportedKeystores.map(
-        ({ name, title }) =>
-          `| \`${name}\` | ${title} | ${name === 'vault' ? 'refused by name; the next release brings it' : 'refused by name'} |`,
-      ),
+      ...unsupportedKeystores.map(({ name, title }) => `| \`${name}\` | ${title} | refused by name |`),
     ].join('\n'),
   };
 }

@@ -7,6 +7,7 @@ import type { Static } from 'typebox';
 import type { Identity } from '../access/identity.ts';
 import { choice, count, duration, fields, flag, list, named, path, scalar, section, text } from './fields.ts';
 import type { Address } from './kinds.ts';
+import { extraAddresses, vaultTiming } from './schema-vault.ts';
 import {
   auditDeadline,
   auditMode,
@@ -27,6 +28,70 @@ const pattern = text({
 });
 
 const logLevel = (description: string) => text({ default: 'on', description });
+
+const vaultFolder = (value: string, description: string) =>
+  scalar<string>('vault folder', { default: value, description });
+
+const vaultNamespace = (description: string) =>
+  Type.Optional(scalar<string>('vault folder', { description }));
+
+/** KES's `keystore.vault`, field by field. */
+const kesVault = fields(
+  {
+    endpoint: scalar<string>('vault address', { description: 'Address of Vault.' }),
+    engine: vaultFolder('kv', 'Mount of the KV engine.'),
+    version: choice(['v1', 'v2'], { default: 'v1', description: 'Version of the KV engine.' }),
+    namespace: vaultNamespace('Namespace of the keys.'),
+    prefix: Type.Optional(
+      scalar<string>('vault folder', { description: 'Folder of the keys in the engine.' }),
+    ),
+    transit: Type.Optional(
+      fields(
+        {
+          engine: vaultFolder('transit', 'Mount of the Transit engine.'),
+          key: scalar<string>('vault role', { description: 'Key that encrypts what is stored.' }),
+        },
+        'Stored values are encrypted by a Transit key. Any of its versions decrypts, not only the first as in KES.',
+      ),
+    ),
+    approle: Type.Optional(
+      fields(
+        {
+          namespace: vaultNamespace('Namespace of the login; `/` is the root. Not given: that of the keys.'),
+          engine: vaultFolder('approle', 'Mount of the login method.'),
+          id: text({ description: 'The role_id.' }),
+          secret: text({ description: 'The secret_id; better as `${NAME}`.' }),
+        },
+        'Login by AppRole.',
+      ),
+    ),
+    kubernetes: Type.Optional(
+      fields(
+        {
+          namespace: vaultNamespace('Namespace of the login; `/` is the root. Not given: that of the keys.'),
+          engine: vaultFolder('kubernetes', 'Mount of the login method.'),
+          role: scalar<string>('vault role', { description: 'Role of the login.' }),
+          jwt: Type.Optional(
+            text({
+              description:
+                'The service account’s token, or the file with it, read at every login. Not given: where Kubernetes mounts it.',
+            }),
+          ),
+        },
+        'Login by a Kubernetes service account.',
+      ),
+    ),
+    tls: section('TLS to Vault.', {
+      key: Type.Optional(path('Private key of the client certificate, PEM.')),
+      cert: Type.Optional(path('Client certificate, PEM.')),
+      ca: Type.Optional(path('CA of Vault’s certificate, PEM. Not given: the system’s.')),
+    }),
+    status: section('How Vault is looked after.', {
+      ping: duration('10s', 'An idle Vault is looked after this often.'),
+    }),
+  },
+  'Vault’s KV engine as KES uses it.',
+);
 
 export const kesSchema = fields({
   version: Type.Optional(text({ description: '`v1`.' })),
@@ -95,6 +160,7 @@ export const kesSchema = fields({
     fs: Type.Optional(
       fields({ path: path('Folder with a file per key.') }, 'Files as KES writes them, not encrypted.'),
     ),
+    vault: Type.Optional(kesVault),
   }),
   cache: section('Master keys held in memory.', {
     expiry: section('Lives of cached keys.', {
@@ -149,6 +215,18 @@ export const kesSchema = fields({
     limits: limitsSection('0s'),
     cache: section('More about the cache.', cacheBounds),
     quota: quotaSection(4096),
+    vault: section('More about `keystore.vault`.', {
+      addresses: extraAddresses,
+      records: Type.Optional(
+        scalar<string>('vault folder', {
+          description:
+            'Folder in the same engine for what KES must not see: states and later versions. Not given: `PREFIX.sello`; none without a prefix.',
+        }),
+      ),
+      timeout: vaultTiming.timeout,
+      connectTimeout: vaultTiming.connectTimeout,
+      maxConnections: vaultTiming.maxConnections,
+    }),
     audit: Type.Optional(
       fields(
         {

@@ -6,6 +6,7 @@ import type { Operation } from '../access/operations.ts';
 import type { TenantName } from '../tenants/name.ts';
 import { choice, count, duration, fields, flag, list, named, path, scalar, section, text } from './fields.ts';
 import type { Address } from './kinds.ts';
+import { vaultKvFields } from './schema-vault.ts';
 import {
   auditDeadline,
   auditMode,
@@ -217,6 +218,9 @@ const tenant = fields({
           { path: path('Folder of a keystore that KES wrote.') },
           'Files as KES writes them, not encrypted.',
         ),
+      ),
+      vaultKv: Type.Optional(
+        fields(vaultKvFields(secret), 'Vault’s KV engine, as KES uses it, optionally with Transit.'),
       ),
       memory: Type.Optional(fields({}, 'For tests: every key is lost when the process ends.')),
     },

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SelloError } from '../errors.ts';
 import type { Environment } from './environment.ts';
-import type { SecretSource } from './model.ts';
+import type { AnySecret, SecretSource } from './model.ts';
 
 /** Root keys and passwords are short. */
 const maxSecretBytes = 64 * 1024;
@@ -12,8 +12,13 @@ const maxSecretBytes = 64 * 1024;
  * The secret's bytes, as they are but for one line end at the end. The caller owns and wipes them.
  * @throws SelloError SELLO_CONFIG_INVALID with the place, never the secret, in its detail
  */
-export function readSecret(source: SecretSource, env: Environment = process.env): Buffer {
-  const bytes = source.from === 'env' ? fromVariable(source.name, env) : fromFile(secretFile(source, env));
+export function readSecret(source: AnySecret, env: Environment = process.env): Buffer {
+  const bytes =
+    source.from === 'env'
+      ? fromVariable(source.name, env)
+      : source.from === 'text'
+        ? source.text.reveal()
+        : fromFile(secretFile(source, env));
   let length = bytes.length;
   if (bytes[length - 1] === 0x0a) length--;
   if (bytes[length - 1] === 0x0d) length--;
@@ -26,8 +31,9 @@ export function readSecret(source: SecretSource, env: Environment = process.env)
 }
 
 /** Where a secret is, for messages. */
-export function describeSecret(source: SecretSource): string {
+export function describeSecret(source: AnySecret): string {
   if (source.from === 'file') return `file '${source.path}'`;
+  if (source.from === 'text') return 'secret in the configuration';
   return source.from === 'env' ? `environment variable '${source.name}'` : `credential '${source.name}'`;
 }
 

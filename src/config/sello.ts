@@ -28,6 +28,7 @@ import { cacheOf, limitsOf, probesOf, quotaOf } from './shared.ts';
 import { isName } from '../keys/names.ts';
 import { locate } from './tree.ts';
 import type { MappingTree } from './tree.ts';
+import { vaultKvOf } from './vault.ts';
 
 export interface SelloPlace {
   readonly file: string | undefined;
@@ -219,7 +220,12 @@ class TenantReader {
   }
 
   #keystore(): KeystoreConfig {
-    const { file, fs, memory } = this.#source.keystore;
+    const { file, fs, memory, vaultKv } = this.#source.keystore;
+    if (vaultKv !== undefined) {
+      return vaultKvOf(vaultKv, this.#source.name, sourceOf, (message, ...path) =>
+        this.#problems.refuse(message, this.#at('keystore', 'vaultKv', ...path)),
+      );
+    }
     if (file !== undefined) return { kind: 'file', path: file.path, rootKey: sourceOf(file.rootKey) };
     if (fs !== undefined) return { kind: 'fs', path: fs.path };
     if (memory !== undefined) {

@@ -117,6 +117,11 @@ export class TenantKeys {
     return this.#cache;
   }
 
+  /** Keystore calls go to another machine, which should be told whom they are for. */
+  get isRemote(): boolean {
+    return this.#store.isRemote === true;
+  }
+
   get store(): Keystore {
     return this.#store;
   }

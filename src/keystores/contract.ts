@@ -66,16 +66,20 @@ export interface RecordStore {
  * - A value that is there but cannot be read is SELLO_STORED_KEY_UNREADABLE; any other fault SELLO_STORE_FAILED.
  */
 export interface Keystore {
-  /** Which implementation: `file`, `fs`, `memory`. */
+  /** Which implementation: `file`, `fs`, `memory`, `vault-kv`. */
   readonly kind: string;
   /** For people: where it is, without secrets. */
   readonly location: string;
+  /** True for a store behind a network, whose calls carry the id of the request they are made for (src/correlation.ts). */
+  readonly isRemote?: boolean;
   create(name: KeyName, value: Buffer): Promise<void>;
   read(name: KeyName): Promise<Buffer>;
   delete(name: KeyName): Promise<void>;
   list(options: ListOptions): Promise<NamePage>;
   /** Resolves when the store can serve reads and writes; rejects with SELLO_STORE_UNREACHABLE otherwise. */
   health(): Promise<void>;
+  /** For `sello keystore check`: what to know beside keys that cannot be read. */
+  notices?(): Promise<string[]>;
   close(): Promise<void>;
   /** Undefined where the store has no compare-and-set (`fs` as KES writes it, KV version 1): no rotation there. */
   readonly records?: RecordStore | undefined;

@@ -3,12 +3,14 @@ import path from 'node:path';
 import type { Environment } from '../config/environment.ts';
 import type { KeystoreConfig } from '../config/model.ts';
 import { wipe } from '../crypto/index.ts';
+import type { VaultLog } from '../vault/index.ts';
 import type { Keystore } from './contract.ts';
 import { FileKeystore } from './file.ts';
 import { rotateRootKey as rotateHeader } from './file-header.ts';
 import { FsKeystore } from './fs.ts';
 import { MemoryKeystore } from './memory.ts';
 import { readRootKey } from './root-key.ts';
+import { VaultKvKeystore } from './vault-kv.ts';
 
 export {
   maxRecordBytes,
@@ -38,6 +40,8 @@ export interface OpenKeystoreOptions {
   readonly lockWatchMs?: number;
   /** Where a root key in a variable is looked for. */
   readonly env?: Environment;
+  /** Where a connection to Vault tells of outages and logins. */
+  readonly log?: VaultLog;
 }
 
 /** @throws SelloError when the store cannot be opened; `detail` says why, without secrets */
@@ -50,8 +54,10 @@ export async function openKeystore(
       return new MemoryKeystore();
     case 'fs':
       return FsKeystore.open(path.resolve(config.path));
+    case 'vault-kv':
+      return VaultKvKeystore.open(config, { env: options.env, log: options.log });
     case 'file': {
-      const { env, ...rest } = options;
+      const { env, log: _, ...rest } = options;
       const rootKey = await readRootKey(config.rootKey, env);
       try {
         return await FileKeystore.open({ path: config.path, rootKey, ...rest });

@@ -6,9 +6,9 @@ export const maxValueBytes = 1024 * 1024;
 
 export const maxPageNames = 1024;
 
-export function checkValue(value: Buffer): void {
-  if (value.length === 0 || value.length > maxValueBytes) {
-    throw new RangeError(`stored value: expected 1 to ${maxValueBytes} bytes, got ${value.length}`);
+export function checkValue(value: Buffer, mostBytes = maxValueBytes): void {
+  if (value.length === 0 || value.length > mostBytes) {
+    throw new RangeError(`stored value: expected 1 to ${mostBytes} bytes, got ${value.length}`);
   }
 }
 

@@ -137,7 +137,10 @@ async function openTenant(
       );
     }
     await tellOfNewStore(config, server);
-    const store = await openKeystore(config.keystore, workerOwnerPid());
+    const store = await openKeystore(config.keystore, {
+      ...workerOwnerPid(),
+      log: server.log.child({ tenant: config.name }),
+    });
     keys = new TenantKeys(store, config.cache, {
       onInvalidate: (key) => onInvalidate?.(config.name, key),
       metrics: keystoreObserver(server.metrics, config.name),
@@ -205,7 +208,7 @@ function whereOf(keystore: TenantConfig['keystore']): string {
 
 /** A path with a slip of the pen would be made without a word, empty, and every key would be missing. */
 async function tellOfNewStore({ name, keystore }: TenantConfig, server: ServerInfo): Promise<void> {
-  if (!('path' in keystore)) return;
+  if (keystore.kind !== 'fs' && keystore.kind !== 'file') return;
   const found = await stat(keystore.path).catch((error: NodeJS.ErrnoException) => error);
   if (found instanceof Error && found.code === 'ENOENT') {
     server.log.warn(

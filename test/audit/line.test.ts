@@ -102,6 +102,7 @@ const anyRecord = fc.record({
   operation: optional,
   key: optional,
   contextSha256: optional,
+  vaultRequestId: optional,
   decision: hostile,
   rule: optional,
   status: fc.double(),
@@ -143,7 +144,7 @@ t.test('a short value comes back as it was, whatever its characters', async (t) 
 t.test('a record with every value at its longest fits', async (t) => {
   for (const unit of ['x', '"', '\u0000', '😀', '\ud800']) {
     const long = unit.repeat(5_000);
-    const names = ['requestId', 'tenant', 'identity', 'certificateSerial', 'certificateIssuer', 'sourceIp', 'face', 'method', 'path', 'operation', 'key', 'contextSha256', 'decision', 'rule', 'error', 'reason']; // prettier-ignore
+    const names = ['requestId', 'tenant', 'identity', 'certificateSerial', 'certificateIssuer', 'sourceIp', 'face', 'method', 'path', 'operation', 'key', 'contextSha256', 'vaultRequestId', 'decision', 'rule', 'error', 'reason']; // prettier-ignore
     const record = Object.fromEntries(names.map((name) => [name, long]));
     const numbers = { timeMs: 1, status: 1e15, durationMs: 1e9, count: 1e15 };
     const line = auditLine({ ...record, ...numbers } as unknown as AuditRecord);

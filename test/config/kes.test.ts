@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import t from 'tap';
 import { ConfigError, parseConfig } from '../../src/config/index.ts';
 import { hasCode } from '../../src/errors.ts';
@@ -39,14 +40,92 @@ t.test('the configurations of recorded KES servers load as they are', async (t) 
   }
 });
 
-t.test('a Vault configuration is refused by name, at its line', async (t) => {
+t.test('the configurations of recorded KES servers on Vault load as they are', async (t) => {
   for (const [name, text] of Object.entries(recorded.vault)) {
-    t.same(
-      problemsOf(text),
-      ["13: keystore 'vault' (HashiCorp Vault) is not supported yet; the next release brings it"],
+    const config = parse(text);
+    t.same(config.warnings, [], name);
+    const isV2 = name.includes('kv2');
+    t.match(
+      config.tenants[0]?.keystore,
+      {
+        kind: 'vault-kv',
+        version: isV2 ? 2 : 1,
+        vault: { addresses: ['http://127.0.0.1:8200'], login: { method: 'approle' }, pingMs: 10_000 },
+        transit: name.includes('transit') ? { engine: 'transit', key: 'kes-wrap' } : undefined,
+      },
       name,
     );
   }
+});
+
+const vault = (fields: string) => kes().replace('fs: { path: ./keys }', `vault: { ${fields} }`);
+const approle = 'endpoint: "https://vault:8200", approle: { id: role-id, secret: secret-id-that-is-secret }';
+
+t.test('a Vault’s fields mean what they mean in KES', async (t) => {
+  const { keystore } = parse(vault(approle)).tenants[0]!;
+  if (keystore.kind !== 'vault-kv') throw new Error('another kind');
+  t.match(keystore, { engine: 'kv', version: 1, prefix: '', transit: undefined, recordsPrefix: undefined });
+  t.match(keystore.vault, {
+    addresses: ['https://vault:8200'],
+    namespace: '',
+    login: { method: 'approle', mount: 'approle', namespace: '', wrappedFor: undefined },
+  });
+  t.notMatch(JSON.stringify(keystore), 'secret-id-that-is-secret');
+  t.notMatch(inspect(keystore, { depth: 9, showHidden: true }), 'secret-id-that-is-secret');
+  const other = parse(vault(approle.replace('secret-id-that', 'another-that'))).tenants[0]!.keystore;
+  t.notOk(isDeepStrictEqual(keystore, other), 'a reload sees another secret');
+  t.ok(isDeepStrictEqual(keystore, parse(vault(approle)).tenants[0]!.keystore), 'and the same one');
+
+  const full = parse(
+    vault(
+      `${approle.replace('id: role-id', 'id: role-id, engine: team/approle, namespace: /')}, namespace: ns1/, engine: /team/kv/, version: v2, prefix: /my/keys/, ` +
+        'transit: { key: wrap }, tls: { ca: ca.crt, cert: c.crt, key: c.key }, status: { ping: 30s }',
+    ) + 'sello: { vault: { addresses: ["https://b:8200"], timeout: 4s } }\n',
+  ).tenants[0]!.keystore;
+  t.match(full, {
+    engine: 'team/kv',
+    version: 2,
+    prefix: 'my/keys',
+    recordsPrefix: 'my/keys.sello',
+    transit: { engine: 'transit', key: 'wrap' },
+    vault: {
+      addresses: ['https://vault:8200', 'https://b:8200'],
+      namespace: 'ns1',
+      tls: { caFile: '/srv/kes/ca.crt', certFile: '/srv/kes/c.crt', keyFile: '/srv/kes/c.key' },
+      login: { mount: 'team/approle', namespace: '' },
+      timeoutMs: 4000,
+      pingMs: 30_000,
+    },
+  });
+  const jwt = parse(vault('endpoint: "https://vault:8200", kubernetes: { role: kes, jwt: /var/run/token }'));
+  t.match(jwt.tenants[0]!.keystore, {
+    vault: {
+      login: {
+        method: 'kubernetes',
+        mount: 'kubernetes',
+        role: 'kes',
+        jwt: { from: 'file', path: '/var/run/token' },
+      },
+    },
+  });
+});
+
+t.test('what is wrong with a Vault is said at its line', async (t) => {
+  const said = (fields: string) => problemsOf(vault(fields)).join('\n');
+  t.match(said('endpoint: "https://vault:8200"'), /4: .*neither 'approle' nor 'kubernetes'/);
+  t.match(said(`${approle}, kubernetes: { role: kes }`), /both given/);
+  t.match(
+    said(approle.replace('https://vault:8200', 'https://vault:8200/v1')),
+    /must be an address of Vault/,
+  );
+  t.match(said(approle.replace('https://vault', 'https://me:pass@vault')), /must be an address of Vault/);
+  t.match(said(`${approle}, prefix: a/../b`), /must be a mount or folder/);
+  t.match(said(`${approle}, version: v3`), /must be one of: v1, v2/);
+  t.match(said(`${approle}, tls: { cert: c.crt }`), /needs both 'cert' and 'key'/);
+  t.match(said(`${approle}, transit: { key: "a/b" }`), /must be the name of a role or key/);
+  t.match(said(`${approle}, prefx: a`), /did you mean 'prefix'/);
+  const old = parse(vault(approle.replace('id: role-id', 'id: role-id, retry: 15s')));
+  t.match(old.warnings, [{ message: /approle.retry' is an old field without effect/ }]);
 });
 
 t.test('what KES refuses is refused in the words that KES uses', async (t) => {

@@ -139,8 +139,8 @@ t.test('`auth: on` names its CAs, or says that it means the system’s', async (
 t.test('a keystore is exactly one, and a root key comes from exactly one place', async (t) => {
   const keystore = (text: string) =>
     problemsOf(minimal.replace(/keystore: .*/, `keystore: ${text}`)).join('\n');
-  t.match(keystore('{}'), /^8: 'tenants.0.keystore' must have exactly one of: file, fs, memory$/);
-  t.match(keystore('{ memory: {}, fs: { path: x } }'), /must have exactly one of: file, fs, memory/);
+  t.match(keystore('{}'), /^8: 'tenants.0.keystore' must have exactly one of: file, fs, vaultKv, memory$/);
+  t.match(keystore('{ memory: {}, fs: { path: x } }'), /must have exactly one of: file, fs, vaultKv, memory/);
   t.match(keystore('{ file: { path: x } }'), "'tenants.0.keystore.file.rootKey' is missing");
   t.match(
     keystore('{ file: { path: x, rootKey: { env: A, file: b } } }'),

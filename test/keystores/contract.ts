@@ -34,6 +34,10 @@ export interface StoreUnderTest {
   readonly openTwo?: (test: Test) => Promise<readonly [Keystore, Keystore]>;
   /** Opens again what a closed store left; undefined for one that forgets. */
   readonly reopen?: (store: Keystore) => Promise<Keystore>;
+  /** 1 MiB unless given. */
+  readonly largestValueBytes?: number;
+  /** Several of one kind are told apart by this. */
+  readonly title?: string;
 }
 
 async function listAll(store: Keystore, prefix: string, limit: number): Promise<KeyName[]> {
@@ -48,7 +52,11 @@ async function listAll(store: Keystore, prefix: string, limit: number): Promise<
   throw new Error('the listing does not end');
 }
 
-export function testKeystoreContract(kind: string, { open, openTwo, reopen }: StoreUnderTest): void {
+export function testKeystoreContract(
+  ofKind: string,
+  { open, openTwo, reopen, largestValueBytes = 1024 * 1024, title = ofKind }: StoreUnderTest,
+): void {
+  const kind = title;
   t.test(`${kind}: gives back the bytes that were created, in memory of the caller's own`, async (t) => {
     const store = await open(t);
     for (const length of [1, 32, 300, 65_537]) {
@@ -171,10 +179,10 @@ export function testKeystoreContract(kind: string, { open, openTwo, reopen }: St
     const store = await open(t);
     for (const limit of [0, -1, 1.5, 1025]) await t.rejects(store.list({ prefix: '', limit }), RangeError);
     await t.rejects(store.create(key('k'), Buffer.alloc(0)), RangeError);
-    await t.rejects(store.create(key('k'), Buffer.alloc(1024 * 1024 + 1)), RangeError);
+    await t.rejects(store.create(key('k'), Buffer.alloc(largestValueBytes + 1)), RangeError);
     await rejectsWith(t, store.read(key('k')), 'SELLO_KEY_NOT_FOUND', 'nothing was made');
-    await store.create(key('k'), Buffer.alloc(1024 * 1024, 7));
-    t.equal((await store.read(key('k'))).length, 1024 * 1024);
+    await store.create(key('k'), Buffer.alloc(largestValueBytes, 7));
+    t.equal((await store.read(key('k'))).length, largestValueBytes);
   });
 
   t.test(
@@ -207,7 +215,7 @@ export function testKeystoreContract(kind: string, { open, openTwo, reopen }: St
   t.test(`${kind}: is healthy while open, and unreachable once closed`, async (t) => {
     const store = await open(t);
     t.equal(typeof store.location, 'string');
-    t.equal(store.kind, kind);
+    t.equal(store.kind, ofKind);
     await store.health();
     await store.create(key('k'), Buffer.from('v'));
     await store.close();

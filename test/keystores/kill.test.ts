@@ -86,7 +86,7 @@ async function listAll(store: Keystore): Promise<KeyName[]> {
 
 async function survives(
   t: Test,
-  config: Exclude<KeystoreConfig, { kind: 'memory' }>,
+  config: Extract<KeystoreConfig, { path: string }>,
   cacheFolder: string,
 ): Promise<void> {
   const expected = new Set<KeyName>();

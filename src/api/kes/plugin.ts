@@ -10,6 +10,7 @@ import { hash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Identity, Operation } from '../../access/index.ts';
 import { begunStatus, type AuditRecord } from '../../audit/record.ts';
+import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
 import type { Admission, Gate } from '../../server/gate.ts';
 import type { Runtime } from '../../server/runtime.ts';
@@ -441,7 +442,10 @@ class KesExchange {
     const texts = tenant.config.kes.errorTexts;
     let answer: Answer | Promise<Answer>;
     try {
-      answer = handlers[route.name]!(call);
+      // Only a call that leaves this process has to carry the request along; what is in memory is answered without.
+      answer = tenant.keys.isRemote
+        ? correlation.run(this.#correlated(trace), handlers[route.name]!, call)
+        : handlers[route.name]!(call);
     } catch (error) {
       answer = this.#failed(error, call, texts);
     }
@@ -452,6 +456,11 @@ class KesExchange {
         (error: unknown) => this.#finish(reply, raw, this.#failed(error, call, texts), trace),
       );
     } else this.#finish(reply, raw, answer, trace);
+  }
+
+  #correlated(trace: Trace): Correlation {
+    trace.requestId ??= this.#server.newRequestId();
+    return (trace.correlation ??= { requestId: trace.requestId, vaultRequestId: undefined });
   }
 
   #failed(error: unknown, call: KesCall, texts: 'current' | '2021'): Answer {
@@ -518,6 +527,7 @@ class KesExchange {
       error: answer.error,
       reason: answer === begun ? 'begun' : admission.refusal?.reason,
       durationMs: performance.now() - trace.startMs,
+      vaultRequestId: trace.correlation?.vaultRequestId,
     };
   }
 
@@ -587,6 +597,8 @@ interface Trace {
   /** A rule wanted the encryption context before it was read. */
   asksContext?: boolean;
   quota?: { leave(): void };
+  /** Where calls to Vault find the request they are made for. */
+  correlation?: Correlation;
 }
 
 /**
