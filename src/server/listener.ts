@@ -57,7 +57,8 @@ export function secureContextOptions(
     return options;
   } catch (cause) {
     throw new SelloError('SELLO_CONFIG_INVALID', {
-      detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used`,
+      // OpenSSL's and the system's words: they name no byte of the key.
+      detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
       cause,
     });
   }
