@@ -84,7 +84,7 @@ class Check {
     }
   }
 
-  async audit(whose: string, { mode, path }: AuditConfig): Promise<void> {
+  async audit(whose: string, { mode, path, trail }: AuditConfig): Promise<void> {
     if (mode === 'off') {
       this.#word(`${whose} writes no audit records`);
       return;
@@ -92,7 +92,12 @@ class Check {
     if (path === '-') return;
     // Without a record no key is released, so a file that cannot be written stops all service.
     const existing = await stat(path).catch(() => undefined);
-    if (existing?.isDirectory()) this.#fault(`audit file '${path}' of ${whose} is a folder`);
+    if (trail !== undefined && existing !== undefined) {
+      await this.#folder(path, `audit trail '${path}' of ${whose}`, undefined);
+      return;
+    }
+    if (existing?.isDirectory())
+      this.#fault(`audit file '${path}' of ${whose} is a folder: for a trail write '${path}/'`);
     else if (existing !== undefined)
       await this.#may(path, constants.W_OK, `audit file '${path}' of ${whose}`, 'written');
     else

@@ -134,12 +134,12 @@ function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] 
   }
   for (const tenant of tenants) {
     const store = storePath(tenant);
-    for (const { mode, path, tenant: writer, i } of written) {
+    for (const { mode, path, trail, tenant: writer, i } of written) {
       if (
         store === undefined ||
         mode === 'off' ||
         path === '-' ||
-        !isBelow(dirname(place(path)), place(store))
+        !isBelow(trail === undefined ? dirname(place(path)) : place(path), place(store))
       )
         continue;
       const message = `${writer} writes its audit file into the keystore '${store}'`;

@@ -79,13 +79,52 @@ export interface LogConfig {
 export interface AuditConfig {
   /** `off` writes nothing (KES's `log.audit: off` with no Sello audit section). */
   readonly mode: 'written' | 'synced' | 'off';
-  /** Absolute path of the JSON lines file; `-` is standard output. */
+  /** Absolute path of the JSON lines file, or of the trail's folder; `-` is standard output. */
   readonly path: string;
+  /** `path` is the folder of a chained trail (docs/formats/audit-log.md); undefined: a plain file. */
+  readonly trail?: TrailConfig | undefined;
   /** A write that takes longer gives 503. */
   readonly deadlineMs: number;
   /** The server stream's own quota; further refusals of the same source and reason are counted, not written one by one. */
   readonly maxRecordsPerSecond: number;
 }
+
+export interface TrailConfig {
+  /** Absolute path of the Ed25519 key that signs checkpoints; made when absent. */
+  readonly signingKey: string;
+  /** A checkpoint at the latest after so many records, and so long after the first record it is not over. */
+  readonly checkpointRecords: number;
+  readonly checkpointMs: number;
+  /** A segment is sealed at this size or age, whichever comes first. */
+  readonly segmentBytes: number;
+  readonly segmentAgeMs: number;
+  readonly compression: 'none' | 'gzip' | 'zstd';
+  /** `shipped`: a record counts once a target has acknowledged it. */
+  readonly release: 'written' | 'shipped';
+  readonly ship: readonly ShipConfig[];
+}
+
+export type ShipConfig =
+  | {
+      readonly kind: 'webhook';
+      readonly url: string;
+      /** PEM file of CAs; undefined: the system's. */
+      readonly caFile: string | undefined;
+      /** File with the value of the Authorization header. */
+      readonly authorizationFile: string | undefined;
+      readonly format: 'ecs' | 'ocsf';
+      readonly batchRecords: number;
+      readonly timeoutMs: number;
+    }
+  | {
+      readonly kind: 'syslog';
+      readonly host: string;
+      readonly port: number;
+      readonly caFile: string | undefined;
+      readonly certFile: string | undefined;
+      readonly keyFile: string | undefined;
+      readonly timeoutMs: number;
+    };
 
 export interface TenantConfig {
   readonly name: TenantName;

@@ -21,6 +21,7 @@ import {
   quotaSection,
   requireClientAuthEku,
 } from './schema-shared.ts';
+import { auditPath, trailFields } from './schema-trail.ts';
 
 export const selloVersion = 'sello/v1';
 
@@ -242,13 +243,9 @@ const tenant = fields({
   }),
   audit: section('This tenant’s audit records.', {
     mode: choice(auditModes, auditMode),
-    path: Type.Optional(
-      scalar<string>('path or -', {
-        description:
-          'JSON lines file, `-` for standard output. Not given: `TENANT.audit.jsonl` in `audit.folder`.',
-      }),
-    ),
+    path: auditPath('the trail `TENANT/` in `audit.folder`'),
     deadline: auditDeadline,
+    ...trailFields,
   }),
   quota: quotaSection(1024),
   kes: section('The KES face of this tenant.', {
@@ -290,16 +287,12 @@ export const selloSchema = fields({
   audit: section('The server’s own audit stream: refusals before a tenant is known.', {
     folder: scalar<string>('path', {
       default: 'audit',
-      description: 'Folder of every audit file that has no `path` of its own.',
+      description: 'Folder of every trail that has no `path` of its own.',
     }),
     mode: choice(auditModes, auditMode),
-    path: Type.Optional(
-      scalar<string>('path or -', {
-        description:
-          'JSON lines file, `-` for standard output. Not given: `_server.audit.jsonl` in `audit.folder`.',
-      }),
-    ),
+    path: auditPath('the trail `_server/` in `audit.folder`'),
     deadline: auditDeadline,
+    ...trailFields,
     maxRecordsPerSecond: count(
       100,
       { minimum: 1, maximum: 1_000_000 },

@@ -74,8 +74,9 @@ export class Runtime {
     const kept = new Set<unknown>();
     for (const tenant of next?.tenants.values() ?? []) kept.add(tenant.keys).add(tenant.audit);
     for (const tenant of this.tenants.values()) {
-      if (!kept.has(tenant.keys)) await tenant.keys.close();
+      // The stream's end is anchored in the keystore.
       if (!kept.has(tenant.audit)) await tenant.audit.close();
+      if (!kept.has(tenant.keys)) await tenant.keys.close();
     }
     if (next?.serverAudit !== this.serverAudit) await this.serverAudit.close();
   }
@@ -115,7 +116,7 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
     }
     return new Runtime(config, tenants, registry, serverAudit);
   } catch (error) {
-    for (const resource of opened) await resource.close();
+    for (const resource of opened.reverse()) await resource.close();
     throw error;
   }
 }
@@ -150,7 +151,12 @@ async function openTenant(
     keys.onClose(server.metrics.cache(config.name, () => keys.cache.counters));
   }
   let audit: AuditFile;
-  if (old !== undefined && isDeepStrictEqual(old.config.audit, config.audit)) audit = old.audit;
+  // A trail is anchored in the keystore, so with another one it is opened anew.
+  const keepsAudit =
+    old !== undefined &&
+    isDeepStrictEqual(old.config.audit, config.audit) &&
+    (config.audit.trail === undefined || keys === old.keys);
+  if (keepsAudit) audit = old.audit;
   else {
     const series = server.metrics.audit(config.name);
     await makeAuditFolder(config.audit);
@@ -160,6 +166,7 @@ async function openTenant(
       onFault: (fault) => tellFault(server, config.name, fault),
       observer: series,
       sharedFile: workerOwnerPid() !== undefined,
+      records: keys.store.records,
     });
     series.watch(audit);
     opened.push(audit);
