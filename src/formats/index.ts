@@ -1,6 +1,19 @@
 /** Byte formats of sealed objects. Knows nothing of keys' names, HTTP or files. */
 export { chunkedHeaderBytes, chunkedSegmentBytes, ChunkedOpener, ChunkedSealer } from './chunked.ts';
 export {
+  DareOpener,
+  dareOverheadBytes,
+  darePackageBytes,
+  darePlainLength,
+  dareSealedLength,
+  DareSealer,
+  planDare,
+  type DareOpenOptions,
+  type DarePlan,
+  type DareSealOptions,
+  type DareWindow,
+} from './dare.ts';
+export {
   envelopeLength,
   envelopePrefixBytes,
   maxEnvelopeBytes,
