@@ -27,12 +27,17 @@ export { SelloError } from '../errors.ts';
 export {
   ChunkedOpener,
   ChunkedSealer,
+  DareOpener,
+  darePlainLength,
+  DareSealer,
+  dareSealedLength,
   defaultSegmentBytes,
   maxObjectBytes,
   maxPartNumber,
   objectHeaderBytes,
   parseStreamHeader,
   plainStreamLength,
+  planDare,
   planParts,
   planStream,
   sealedObjectLength,
@@ -51,6 +56,23 @@ export {
 } from '../formats/index.ts';
 export { canonicalContext, type EncryptionContext } from './context.ts';
 export { inspect, inspectedBytes, type Inspection } from './inspect.ts';
+export {
+  formatMinioMetadata,
+  minioDataKeyContext,
+  minioPartKey,
+  minioStreamKey,
+  minioVersions,
+  newMinioObjectKey,
+  openMinioEtag,
+  openMinioObjectKey,
+  parseMinioMetadata,
+  sealMinioEtag,
+  sealMinioObjectKey,
+  type MinioEncryption,
+  type MinioMetadata,
+  type MinioMode,
+  type MinioPlace,
+} from './minio.ts';
 export { ObjectStream, SealedObject } from './object.ts';
 export {
   clientDataKeys,
