@@ -65,6 +65,10 @@ export function hungWriters(): number {
   return count;
 }
 
+/** See {@link WriterThread.finishesSoon}. */
+const patienceMs = 0.3;
+const impatienceMs = 100;
+
 /** A write under way at exit gets this long. */
 const exitPatienceMs = 500;
 
@@ -87,6 +91,7 @@ class WriterThread {
   readonly #control: MessagePort;
   readonly #bell: Int32Array;
   readonly #slots = new Set<Slot>();
+  #impatientUntilMs = -Infinity;
 
   constructor(key: string) {
     guardExit();
@@ -127,6 +132,19 @@ class WriterThread {
     this.#control.postMessage({ ...letter, memory } satisfies SlotLetter);
     Atomics.add(this.#bell, bellField.letters, 1);
     return slot;
+  }
+
+  /**
+   * Blocks until the command that `seen` precedes is done, for {@link patienceMs} at the most; false when it takes longer. A write
+   * to the page cache takes some microseconds, and waking the event loop for it costs more than that. A slow disk costs its
+   * patience once, then nothing for a while: the loop is blocked for 0.3 % of the time however many streams it holds up.
+   */
+  finishesSoon(state: Int32Array, seen: number): boolean {
+    const nowMs = performance.now();
+    if (nowMs < this.#impatientUntilMs) return false;
+    if (Atomics.wait(state, slotField.done, seen, patienceMs) !== 'timed-out') return true;
+    this.#impatientUntilMs = nowMs + impatienceMs;
+    return false;
   }
 
   ring(): void {
@@ -187,10 +205,13 @@ export class Slot {
     this.#run(slotCommand.open, done);
   }
 
-  /** `lines` is ASCII and at most {@link slotBatchBytes} long. */
-  write(lines: string, done: (outcome: Outcome) => void): void {
+  /**
+   * `lines` is ASCII and at most {@link slotBatchBytes} long. With `patient`, `done` is called before this returns when the disk
+   * is quick.
+   */
+  write(lines: string, done: (outcome: Outcome) => void, patient: boolean): void {
     this.#state[slotField.length] = this.#bytes.write(lines, 0, 'latin1');
-    this.#run(slotCommand.write, done);
+    this.#run(slotCommand.write, done, patient);
   }
 
   /** Frees the slot; a thread in a hung call is given up. */
@@ -228,7 +249,7 @@ export class Slot {
     done?.(-constants.errno.EIO);
   }
 
-  #run(command: SlotCommand, done: (outcome: Outcome) => void): void {
+  #run(command: SlotCommand, done: (outcome: Outcome) => void, patient = false): void {
     if (!this.alive) {
       queueMicrotask(() => done(-constants.errno.EIO));
       return;
@@ -237,6 +258,10 @@ export class Slot {
     const seen = Atomics.load(this.#state, slotField.done);
     Atomics.store(this.#state, slotField.command, command);
     this.#thread.ring();
+    if (patient && this.#thread.finishesSoon(this.#state, seen)) {
+      this.#finish();
+      return;
+    }
     const wait = Atomics.waitAsync(this.#state, slotField.done, seen);
     if (wait.async) void wait.value.then(this.#finish);
     else queueMicrotask(this.#finish);

@@ -29,6 +29,9 @@ export interface CheckOptions {
 /** A certificate with less life than this is worth a word. */
 const expiresSoonMs = 30 * 24 * 3_600_000;
 
+/** Of a short life only the last third is soon: that is when certificate tools renew. */
+const soonPartOfLife = 1 / 3;
+
 /** Notices with `failsCheck` are faults that keep the server from starting or from doing what the file says. */
 export async function checkConfig(config: Config, options: CheckOptions = {}): Promise<ConfigNotice[]> {
   const check = new Check(options.nowMs ?? Date.now(), options.env ?? process.env);
@@ -209,7 +212,10 @@ class Check {
     if (until <= this.#nowMs) this.#fault(`${what} expired on ${validToDate.toISOString()}`);
     else if (validFromDate.getTime() > this.#nowMs) {
       this.#fault(`${what} is not valid before ${validFromDate.toISOString()}`);
-    } else if (until - this.#nowMs < expiresSoonMs) {
+    } else if (
+      until - this.#nowMs <
+      Math.min(expiresSoonMs, (until - validFromDate.getTime()) * soonPartOfLife)
+    ) {
       this.#word(`${what} expires soon, on ${validToDate.toISOString()}`);
     }
   }

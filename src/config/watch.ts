@@ -56,6 +56,9 @@ export async function watchFiles(
   return watcher;
 }
 
+/** Events that do not cease put a look off this many times. */
+const longestDebounces = 4;
+
 class Watcher implements FileWatch {
   readonly #paths: readonly string[];
   readonly #onChange: (changed: string[]) => void | Promise<void>;
@@ -66,6 +69,8 @@ class Watcher implements FileWatch {
   readonly #folders = new Map<string, FSWatcher>();
   #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
+  /** When the first of the events came that are waited out. */
+  #wantedAtMs: number | undefined;
   #poll: NodeJS.Timeout | undefined;
   #isLooking = false;
   #lookAgain = false;
@@ -100,15 +105,22 @@ class Watcher implements FileWatch {
     this.#folders.clear();
   }
 
-  /** Waits until it has been quiet for the debounce time. */
+  /** Waits until it has been quiet for the debounce time, but not for ever: a log in the same folder is never quiet. */
   #soon(): void {
     if (this.#isClosed) return;
+    const nowMs = performance.now();
+    this.#wantedAtMs ??= nowMs;
+    const lastMs = this.#wantedAtMs + longestDebounces * this.#debounceMs;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#look(), this.#debounceMs);
+    this.#timer = setTimeout(
+      () => void this.#look(),
+      Math.min(this.#debounceMs, Math.max(0, lastMs - nowMs)),
+    );
     this.#timer.unref();
   }
 
   async #look(): Promise<void> {
+    this.#wantedAtMs = undefined;
     if (this.#isLooking) {
       this.#lookAgain = true;
       return;

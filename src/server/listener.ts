@@ -59,7 +59,8 @@ export function secureContextOptions(
     return options;
   } catch (cause) {
     throw new SelloError('SELLO_CONFIG_INVALID', {
-      detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used`,
+      // OpenSSL's and the system's words: they name no byte of the key.
+      detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
       cause,
     });
   }
@@ -73,13 +74,21 @@ export interface ListenerDependencies {
   readonly reusePort: boolean;
 }
 
+/** What a client may send of one body before it is read: HTTP/2's 64 KiB make a stream wait for every round trip. */
+const streamWindowBytes = 262_144;
+/** The same for a connection. Node takes in what arrives at once, so one stream that is not read holds up no other. */
+const sessionWindowBytes = 4 * 1_048_576;
+
 interface ArrivingRequest extends LongBody {
   /** What the faces keep with a request. */
   readonly sello?: { readonly startMs: number };
 }
 
-/** Time in which a client has seen the first GOAWAY and opens no further stream on that connection. */
-const goawayNoticeMs = 300;
+/** Streams that a client opened before it saw the first GOAWAY are on their way at most this much longer than its answer to a PING. */
+const goawayNoticeMs = 50;
+
+/** A client that does not answer a PING either is not waited for any longer. */
+const goawayPatienceMs = 2000;
 
 export class KeyListener {
   readonly #config: ListenerConfig;
@@ -91,6 +100,8 @@ export class KeyListener {
   #connecting: ConnectionFacts | undefined;
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
+  /** Clients are told to put nothing into HPACK's table. */
+  #isTableOff = false;
   #draining = false;
   /** The port is closed. */
   #refusing = false;
@@ -153,6 +164,7 @@ export class KeyListener {
 
   #createServer(handler: (request: unknown, response: unknown) => void): Http2SecureServer {
     const { limits } = this.#dependencies;
+    this.#isTableOff = this.#carriesCustomerKeys;
     const create = (context: tls.SecureContextOptions): Http2SecureServer =>
       http2.createSecureServer({
         ...context,
@@ -172,6 +184,9 @@ export class KeyListener {
           maxConcurrentStreams: limits.http2.maxConcurrentStreams,
           maxHeaderListSize: limits.maxHeaderBytes,
           enablePush: false,
+          initialWindowSize: streamWindowBytes,
+          // A customer's key in a table would outlive its request: with one allowed anywhere, nothing goes into tables.
+          ...(this.#isTableOff ? { headerTableSize: 0 } : {}),
         },
         Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
         Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
@@ -225,6 +240,14 @@ export class KeyListener {
           socket,
         );
     }
+  }
+
+  get #carriesCustomerKeys(): boolean {
+    return [...this.#dependencies.gate.runtime.tenants.values()].some(({ config: { objects } }) =>
+      [objects?.everyBucket, ...Object.values(objects?.buckets ?? {})].some(
+        (bucket) => bucket?.allowsCustomerKeys === true,
+      ),
+    );
   }
 
   #malformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
@@ -299,6 +322,9 @@ export class KeyListener {
     const { limits } = this.#dependencies;
     if (this.#connecting !== undefined) (session as FactsCarrier)[connectionFacts] = this.#connecting;
     this.#sessions.add(session);
+    session.setLocalWindowSize(sessionWindowBytes);
+    // A reload may have allowed them since this listener was made.
+    if (!this.#isTableOff && this.#carriesCustomerKeys) session.settings({ headerTableSize: 0 });
     session.once('close', () => this.#sessions.delete(session));
     session.on('error', () => session.destroy());
     session.setTimeout(limits.idleTimeoutMs, () => endIdle(session, limits.idleTimeoutMs));
@@ -328,10 +354,15 @@ export class KeyListener {
     while (this.#sockets.size > 0 && performance.now() < endMs) await wait(idlePauseMs);
     // Sessions that came while draining are served until the port is closed. Told to leave before that they would come
     // straight back, and of processes that share a port perhaps to this one, until their client gives up.
+    // The port is closed right after a look at it: what the kernel has accepted and the process has not would be reset.
+    await new Promise(setImmediate);
     const closed = new Promise<void>((resolve) => net.Server.prototype.close.call(server, () => resolve()));
     this.#refusing = true;
     for (const session of this.#sessions) retire(session);
-    await wait(drainMs > 0 ? goawayNoticeMs : 0);
+    if (drainMs > 0) {
+      const lastMs = performance.now() + goawayPatienceMs;
+      while (this.#sessions.size > 0 && performance.now() < lastMs) await wait(idlePauseMs);
+    }
     server.close(); // Idle connections of HTTP/1.1, and sessions that are left.
     const timer = setTimeout(() => this.#destroyAll(), deadlineMs);
     await closed;
@@ -360,16 +391,25 @@ function endIdle(session: ServerHttp2Session & LongAnswers, idleTimeoutMs: numbe
   session.close();
   setTimeout(() => {
     if (!session.destroyed) session.destroy();
-  }, goawayNoticeMs).unref();
+  }, idleNoticeMs).unref();
 }
 
-/** Two steps, as RFC 9113 §6.8 advises: a notice that allows every stream, then the end once streams on their way have arrived. */
+/**
+ * Two steps, as RFC 9113 §6.8 advises: a notice that allows every stream, then the end once streams on their way have arrived. Frames
+ * keep their order, so a client that has answered a PING has seen the notice before it, however busy it is.
+ */
 function retire(session: ServerHttp2Session): void {
   if (session.destroyed || session.closed) return;
   session.goaway(http2.constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
-  setTimeout(() => {
+  const close = (): void => {
     if (!session.destroyed) session.close();
-  }, goawayNoticeMs).unref();
+  };
+  const patience = setTimeout(close, goawayPatienceMs).unref();
+  session.ping((error) => {
+    if (error !== null) return;
+    clearTimeout(patience);
+    setTimeout(close, goawayNoticeMs).unref();
+  });
 }
 
 /** A malformed certificate counts as none: OpenSSL read it, we could not. */
@@ -380,6 +420,9 @@ function factsOf(socket: TLSSocket): PeerFacts | undefined {
     return undefined;
   }
 }
+
+/** What an idle client has to answer the end of its session. */
+const idleNoticeMs = 300;
 
 const idlePauseMs = 25;
 

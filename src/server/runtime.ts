@@ -2,7 +2,7 @@
  * Everything a configuration means at run time: tenants with their keystores, caches, policies and audit streams. A reload
  * builds a new one beside the old, takes over what did not change, and replaces it as a whole or not at all.
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { judgePeer, refuseByShape } from '../access/index.ts';
@@ -130,6 +130,13 @@ async function openTenant(
   let keys: TenantKeys;
   if (old !== undefined && isDeepStrictEqual(old.config.keystore, config.keystore)) keys = old.keys;
   else {
+    if (old !== undefined) {
+      server.log.warn(
+        { tenant: config.name, before: whereOf(old.config.keystore), now: whereOf(config.keystore) },
+        'the keystore of this tenant is another one now: keys of the old one are not in it',
+      );
+    }
+    await tellOfNewStore(config, server);
     const store = await openKeystore(config.keystore, workerOwnerPid());
     keys = new TenantKeys(store, config.cache, {
       onInvalidate: (key) => onInvalidate?.(config.name, key),
@@ -190,6 +197,22 @@ async function openServerAudit(
       await file.close();
     },
   };
+}
+
+function whereOf(keystore: TenantConfig['keystore']): string {
+  return 'path' in keystore ? `${keystore.kind} ${keystore.path}` : keystore.kind;
+}
+
+/** A path with a slip of the pen would be made without a word, empty, and every key would be missing. */
+async function tellOfNewStore({ name, keystore }: TenantConfig, server: ServerInfo): Promise<void> {
+  if (!('path' in keystore)) return;
+  const found = await stat(keystore.path).catch((error: NodeJS.ErrnoException) => error);
+  if (found instanceof Error && found.code === 'ENOENT') {
+    server.log.warn(
+      { tenant: name, path: keystore.path },
+      'there is no keystore at this path: a new one is made, without any key',
+    );
+  }
 }
 
 /** A new installation has no folder for its records yet. Group-readable, for a log shipper. */

@@ -24,20 +24,55 @@ export async function serve(options: ServeOptions): Promise<number> {
   if (config.processes > 1 && workerIndex() === undefined) {
     return superviseWorkers({
       processes: config.processes,
+      probes: config.probes,
       print: options.print,
       started: (ports) => banner(config, ports, options.print),
     });
   }
-  const server = await startServer(config, {
+  const files = new ConfigFiles();
+  await files.watch(config);
+  // What changed since the configuration was first read was seen by nobody, so it is read once more behind the watch.
+  const server = await startServer(await load(options), {
     onInvalidate: (tenant, key) => tellSupervisor({ kind: 'invalidate', tenant, key }),
   });
   for (const notice of config.warnings) server.info.log.warn({ line: notice.line }, notice.message);
   onSupervisorMessage((message) => {
     if (message.kind === 'invalidate') server.invalidate(message.tenant, message.key);
+    else if (message.kind === 'ask')
+      void server.report().then((report) => tellSupervisor({ kind: 'report', report }));
   });
   if (workerIndex() === undefined) banner(config, server.ports, options.print);
   tellSupervisor({ kind: 'started', ports: [...server.ports] });
-  return run(server, options);
+  return run(server, options, files);
+}
+
+/** The files of a configuration, watched from before they are read: no change falls between reading and watching. */
+class ConfigFiles {
+  #watcher: FileWatch | undefined;
+  #watched: readonly string[] = [];
+  #early: string[] = [];
+  #listener = (changed: string[]): void => void this.#early.push(...changed);
+
+  /** Watches the files of `config` from now on; false when these are watched already. */
+  async watch(config: Config): Promise<boolean> {
+    const wanted = watchedFiles(config);
+    if (isDeepStrictEqual(wanted, this.#watched)) return false;
+    this.#watched = wanted;
+    const next = await watchFiles(wanted, (changed) => this.#listener(changed));
+    this.#watcher?.close();
+    this.#watcher = next;
+    return true;
+  }
+
+  /** `listener` hears of changes from now on, and of those that nobody has heard of yet. */
+  onChange(listener: (changed: string[]) => void): void {
+    this.#listener = listener;
+    if (this.#early.length > 0) listener(this.#early.splice(0));
+  }
+
+  close(): void {
+    this.#watcher?.close();
+  }
 }
 
 async function load(options: ServeOptions): Promise<Config> {
@@ -52,7 +87,7 @@ async function load(options: ServeOptions): Promise<Config> {
   return { ...config, listeners: [{ ...first, host, port: Number(parsed[3]) }, ...rest] };
 }
 
-async function run(server: Server, options: ServeOptions): Promise<number> {
+async function run(server: Server, options: ServeOptions, files: ConfigFiles): Promise<number> {
   const { log } = server.info;
   let reloading = Promise.resolve();
   const reload = (why: string): void => {
@@ -66,10 +101,7 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
           throw new SelloError('SELLO_CONFIG_INVALID', { detail: broken.map((b) => b.message).join('; ') });
         await server.reload(next);
         // A watch begins with what is there: one that is kept misses nothing, after a new one what it did not see is read again.
-        if (!isDeepStrictEqual(watchedFiles(next), watched)) {
-          await watch(next);
-          reload('other files are watched');
-        }
+        if (await files.watch(next)) reload('other files are watched');
         server.info.metrics.reloaded('ok', Date.now());
         log.info({ why }, 'configuration reloaded');
       } catch (error) {
@@ -78,19 +110,12 @@ async function run(server: Server, options: ServeOptions): Promise<number> {
       }
     });
   };
-  let watcher: FileWatch | undefined;
-  let watched: readonly string[] = [];
-  const watch = async (config: Config): Promise<void> => {
-    watched = watchedFiles(config);
-    const next = await watchFiles(watched, (changed) => reload(`changed: ${changed.join(', ')}`));
-    watcher?.close();
-    watcher = next;
-  };
-  await watch(server.config);
+  if (await files.watch(server.config)) reload('other files are watched');
+  files.onChange((changed) => reload(`changed: ${changed.join(', ')}`));
   return new Promise((resolve) => {
     const stop = (signal: string): void => {
       log.info({ signal }, 'stopping');
-      watcher?.close();
+      files.close();
       server.stop().then(
         () => resolve(0),
         (error: unknown) => {

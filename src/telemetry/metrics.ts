@@ -13,6 +13,7 @@ import {
   type Count,
   type Level,
 } from './families.ts';
+import type { MetricFamilies } from './joined.ts';
 import { KesMetrics } from './kes-metrics.ts';
 
 export interface Metrics {
@@ -31,6 +32,8 @@ export interface Metrics {
   errorLogged(tenant?: string): void;
   /** Everything, for /metrics. */
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** The same as data, for a supervisor that shows several processes. */
+  snapshot(): Promise<MetricFamilies>;
   /** KES's families alone, for /v1/metrics: of one tenant, or of the whole server. */
   kesText(tenant: string | undefined): { readonly contentType: string; readonly body: string };
   /** Names of all families of /metrics. */
@@ -278,6 +281,10 @@ class PrometheusMetrics implements Metrics {
 
   async text(): Promise<{ contentType: string; body: string }> {
     return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  }
+
+  async snapshot(): Promise<MetricFamilies> {
+    return this.#registry.getMetricsAsJSON();
   }
 
   kesText(tenant: string | undefined): { contentType: string; body: string } {

@@ -116,10 +116,12 @@ async function othersGoOn(t: Test, { site, alphaAdmin, betaAdmin }: Scene): Prom
   const [alpha, beta] = [await Session.open(site.as(alphaAdmin)), await Session.open(site.as(betaAdmin))];
   const load = new Load(beta, 2);
   await pause(400);
+  await within(5000, () => load.keys > 20);
   await load.stop();
   t.ok(load.keys > 20, `beta gets its keys (${load.keys})`);
   t.same([load.refused, load.other], [0, []], 'and nothing else');
-  t.ok(load.slowestMs < 250, `without waiting for alpha's disk (${Math.round(load.slowestMs)} ms)`);
+  // Who waited for alpha's disk would wait for its deadline, a second.
+  t.ok(load.slowestMs < 750, `without waiting for alpha's disk (${Math.round(load.slowestMs)} ms)`);
   t.equal(await probe(site.server.probePort!, '/livez'), 200, 'alive');
   const ask = (method: string, at: string): Promise<Answer> => alpha.ask({ method, path: at });
   t.equal((await ask('PUT', '/v1/key/create/unrecorded')).status, 503, 'alpha makes no key');

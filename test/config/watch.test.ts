@@ -159,6 +159,17 @@ t.test('changes close together are told once, and never two at once', async (t) 
   t.equal(most, 1);
 });
 
+t.test('a file in the same folder that is written all the time puts nothing off for ever', async (t) => {
+  const folder = t.testdir({ 'a.crt': 'one', 'audit.jsonl': '' });
+  const path = join(folder, 'a.crt');
+  const watch = await watching(t, [path], { debounceMs: 100, pollMs: 3_600_000 });
+  const writer = setInterval(() => writeFileSync(join(folder, 'audit.jsonl'), 'line\n', { flag: 'a' }), 10);
+  t.teardown(() => clearInterval(writer));
+  await sleep(50);
+  writeFileSync(path, 'two!');
+  t.same(await watch.next(), [path]);
+});
+
 t.test('nothing is told after close', async (t) => {
   const folder = t.testdir({ 'a.crt': 'one' });
   const watch = await watching(t, [join(folder, 'a.crt')], { debounceMs: 1, pollMs: 20 });

@@ -212,7 +212,7 @@ class KesExchange {
       readBody(raw, raw.sello!.declared, route.maxBody, this.#deadline, (body) => {
         const context = contextOfBody(route, body?.bytes ?? noBody.bytes);
         const judged =
-          this.#judgeAgain(raw, trace, target.name, context) ??
+          this.#judgeAgain(raw, trace, target.name, () => context) ??
           this.#authorize(trace, target.path, target.name, context);
         if (body === undefined || judged !== undefined)
           this.#finish(reply, raw, judged ?? failure(400, 'invalid request body'), trace);
@@ -299,7 +299,7 @@ class KesExchange {
         this.#finish(reply, raw, failure(400, 'invalid request body'), trace);
         return;
       }
-      const refused = this.#judgeAgain(raw, trace, name, contextOfBody(route, body.bytes));
+      const refused = this.#judgeAgain(raw, trace, name, () => contextOfBody(route, body.bytes));
       if (refused !== undefined) {
         this.#finish(reply, raw, refused, trace);
         return;
@@ -317,7 +317,7 @@ class KesExchange {
     raw: KesRaw,
     trace: Trace,
     name: string,
-    context: Readonly<Record<string, string>> | undefined,
+    contextOf: () => Readonly<Record<string, string>> | undefined,
   ): Answer | undefined {
     if (this.#gate.runtime === trace.runtime) return undefined;
     const before = trace.admission.tenant;
@@ -330,7 +330,7 @@ class KesExchange {
         before?.config.kes.errorTexts ?? 'current',
       );
     }
-    return this.#authorize(trace, trace.route!.path + name, name, context);
+    return this.#authorize(trace, trace.route!.path + name, name, contextOf());
   }
 
   /** Decides; undefined when the caller may go on. */
@@ -447,7 +447,7 @@ class KesExchange {
     }
     if (answer instanceof Promise) {
       const timeoutMs = tenant.config.kes.routes[route.path]?.timeoutMs ?? route.timeoutMs;
-      withDeadline(answer, timeoutMs).then(
+      withDeadline(answer, timeoutMs, wipeAnswer).then(
         (settled) => this.#finish(reply, raw, settled, trace),
         (error: unknown) => this.#finish(reply, raw, this.#failed(error, call, texts), trace),
       );
@@ -522,7 +522,7 @@ class KesExchange {
   }
 
   #unrecorded(error: unknown, answer: Answer, tenant: string): Answer {
-    if (answer.secret === true) answer.body?.fill(0);
+    wipeAnswer(answer);
     this.#server.log.error({ err: error, tenant }, 'audit record could not be written; nothing released');
     return failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE');
   }
@@ -645,14 +645,24 @@ function nameProblem(route: KesRoute, name: string): Answer | undefined {
   return route.path.startsWith('/v1/key/') ? keyNameProblem(name) : undefined;
 }
 
-/** A keystore that hangs must not hold a request for ever. */
-function withDeadline<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+/** A keystore that hangs must not hold a request for ever. What comes too late is given to `discard`. */
+function withDeadline<T>(promise: Promise<T>, timeoutMs: number, discard?: (late: T) => void): Promise<T> {
   if (timeoutMs <= 0) return promise;
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new SelloError('SELLO_STORE_UNREACHABLE', { detail: `no answer within ${timeoutMs} ms` })),
-      timeoutMs,
-    );
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      reject(new SelloError('SELLO_STORE_UNREACHABLE', { detail: `no answer within ${timeoutMs} ms` }));
+    }, timeoutMs);
+    promise
+      .then((value) => {
+        if (isLate) discard?.(value);
+        else resolve(value);
+      }, reject)
+      .finally(() => clearTimeout(timer));
   });
+}
+
+function wipeAnswer(answer: Answer): void {
+  if (answer.secret === true) answer.body?.fill(0);
 }
