@@ -74,16 +74,21 @@ export interface ListenerDependencies {
   readonly reusePort: boolean;
 }
 
-/** Streams that a client opened before it saw the first GOAWAY are on their way at most this much longer than its answer to a PING. */
-const goawayNoticeMs = 50;
-
-/** A client that does not answer a PING either is not waited for any longer. */
-const goawayPatienceMs = 2000;
+/** What a client may send of one body before it is read: HTTP/2's 64 KiB make a stream wait for every round trip. */
+const streamWindowBytes = 262_144;
+/** The same for a connection. Node takes in what arrives at once, so one stream that is not read holds up no other. */
+const sessionWindowBytes = 4 * 1_048_576;
 
 interface ArrivingRequest extends LongBody {
   /** What the faces keep with a request. */
   readonly sello?: { readonly startMs: number };
 }
+
+/** Streams that a client opened before it saw the first GOAWAY are on their way at most this much longer than its answer to a PING. */
+const goawayNoticeMs = 50;
+
+/** A client that does not answer a PING either is not waited for any longer. */
+const goawayPatienceMs = 2000;
 
 export class KeyListener {
   readonly #config: ListenerConfig;
@@ -95,6 +100,8 @@ export class KeyListener {
   #connecting: ConnectionFacts | undefined;
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
+  /** Clients are told to put nothing into HPACK's table. */
+  #isTableOff = false;
   #draining = false;
   /** The port is closed. */
   #refusing = false;
@@ -157,6 +164,7 @@ export class KeyListener {
 
   #createServer(handler: (request: unknown, response: unknown) => void): Http2SecureServer {
     const { limits } = this.#dependencies;
+    this.#isTableOff = this.#carriesCustomerKeys;
     const create = (context: tls.SecureContextOptions): Http2SecureServer =>
       http2.createSecureServer({
         ...context,
@@ -176,6 +184,9 @@ export class KeyListener {
           maxConcurrentStreams: limits.http2.maxConcurrentStreams,
           maxHeaderListSize: limits.maxHeaderBytes,
           enablePush: false,
+          initialWindowSize: streamWindowBytes,
+          // A customer's key in a table would outlive its request: with one allowed anywhere, nothing goes into tables.
+          ...(this.#isTableOff ? { headerTableSize: 0 } : {}),
         },
         Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
         Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
@@ -229,6 +240,14 @@ export class KeyListener {
           socket,
         );
     }
+  }
+
+  get #carriesCustomerKeys(): boolean {
+    return [...this.#dependencies.gate.runtime.tenants.values()].some(({ config: { objects } }) =>
+      [objects?.everyBucket, ...Object.values(objects?.buckets ?? {})].some(
+        (bucket) => bucket?.allowsCustomerKeys === true,
+      ),
+    );
   }
 
   #malformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
@@ -303,6 +322,9 @@ export class KeyListener {
     const { limits } = this.#dependencies;
     if (this.#connecting !== undefined) (session as FactsCarrier)[connectionFacts] = this.#connecting;
     this.#sessions.add(session);
+    session.setLocalWindowSize(sessionWindowBytes);
+    // A reload may have allowed them since this listener was made.
+    if (!this.#isTableOff && this.#carriesCustomerKeys) session.settings({ headerTableSize: 0 });
     session.once('close', () => this.#sessions.delete(session));
     session.on('error', () => session.destroy());
     session.setTimeout(limits.idleTimeoutMs, () => endIdle(session, limits.idleTimeoutMs));
