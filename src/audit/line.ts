@@ -29,6 +29,8 @@ const room = {
   path: 1024,
   operation: 16,
   key: 96,
+  bucket: 64,
+  object: 512,
   contextSha256: 64,
   rule: 384,
   error: 64,
@@ -104,6 +106,11 @@ export function auditLine(record: AuditRecord): string {
   if (record.rule !== undefined) line += `,"rule":{"name":"${text(record.rule, 'rule')}"}`;
 
   let own = '';
+  if (record.bucket !== undefined) {
+    own += `"context":{"bucket":"${text(record.bucket, 'bucket')}"`;
+    if (record.object !== undefined) own += `,"object":"${text(record.object, 'object')}"`;
+    own += '},';
+  }
   if (record.contextSha256 !== undefined)
     own += `"context_sha256":"${text(record.contextSha256, 'contextSha256')}",`;
   if (record.count !== undefined) own += `"count":${whole(record.count)},`;
@@ -232,6 +239,8 @@ const fieldNames: Readonly<Record<keyof typeof room, string>> = {
   path: 'url.path',
   operation: 'event.action',
   key: 'sello.key',
+  bucket: 'sello.context.bucket',
+  object: 'sello.context.object',
   contextSha256: 'sello.context_sha256',
   rule: 'rule.name',
   error: 'error.code',

@@ -27,7 +27,9 @@ export interface AuditRecord {
   readonly path?: string | undefined;
   readonly operation?: Operation | undefined;
   readonly key?: string | undefined;
-  /** Bucket and object where the encryption context names them; other context values never appear in clear. */
+  /** Bucket and object, where the encryption context names them; no other value of it appears in clear. */
+  readonly bucket?: string | undefined;
+  readonly object?: string | undefined;
   readonly contextSha256?: string | undefined;
   readonly decision: 'allow' | 'deny' | 'none';
   /** The rule that decided, such as `policy app: allow /v1/key/generate/app*` or `admin`. */
