@@ -3,7 +3,8 @@
  * `append` resolves.
  *
  * Records of one turn of the event loop, and those that arrive while a write is under way, travel together: one write(2)
- * and, for `synced`, one fdatasync(2) for all of them (group commit). Order is the order of the appends.
+ * and, for `synced`, one fdatasync(2) for all of them (group commit). Order is the order of the appends. Handing a batch to the
+ * thread costs some 60 µs where both share a core, so a batch is a whole turn's; only a lone caller's record goes at once.
  *
  * When the disk is slow past the deadline the stream is *stalled*, when it answers with an error it has *failed*: every
  * waiting record and every further one is refused at once, so nothing piles up. What had not been handed to the disk yet is
@@ -90,11 +91,11 @@ const lastRetryMs = 1_000;
 
 const identityCheckMs = 1_000;
 
-/** How long a batch may gather records while every turn of the event loop brings more. */
-const gatherMs = 0.5;
+/** After this many batches of one record in a row there is a lone caller: its records are written at once, nothing would join them. */
+const loneBatches = 8;
 
-/** A record that comes this long after the one before is written at once: it is a lone caller's, and nothing more comes. */
-const aloneMs = 0.12;
+/** Two records closer than this are not one caller's: it has to get its answer and to ask again. */
+const companyMs = 0.12;
 
 /** A trail of ten million records is read through in this time; most starts take milliseconds. */
 const openDeadlineMs = 60_000;
@@ -173,8 +174,8 @@ class FileStream implements AuditFile {
   #queuedRecords = 0;
   #queuedBytes = 0;
   #appendedAtMs = -Infinity;
-  /** Records that waited when the flush was last put off. */
-  #seenRecords = 0;
+  /** Batches of one record in a row. */
+  #singles = 0;
   #flushPlanned = false;
   #deadline: Timer | undefined;
   #retry: Timer | undefined;
@@ -250,10 +251,10 @@ class FileStream implements AuditFile {
     this.#queuedRecords++;
     this.#queuedBytes += line.length;
     const nowMs = this.#clock.monotonic();
-    const isAlone = nowMs - this.#appendedAtMs >= aloneMs;
+    if (nowMs - this.#appendedAtMs < companyMs) this.#singles = 0;
     this.#appendedAtMs = nowMs;
     if (!this.#busy && !this.#flushPlanned) {
-      if (isAlone) this.#next();
+      if (this.#singles >= loneBatches) this.#next();
       else {
         this.#flushPlanned = true;
         setImmediate(this.#flush);
@@ -348,17 +349,8 @@ class FileStream implements AuditFile {
   }
 
   readonly #flush = (): void => {
-    // While every turn of the event loop brings more records, the batch may grow a little: waking the thread is what costs.
-    const first = this.#waiting[0];
-    if (this.#queuedRecords > this.#seenRecords && first !== undefined) {
-      this.#seenRecords = this.#queuedRecords;
-      if (this.#clock.monotonic() - first.firstAtMs < gatherMs) {
-        setImmediate(this.#flush);
-        return;
-      }
-    }
+    this.#singles = this.#queuedRecords === 1 ? this.#singles + 1 : 0;
     this.#flushPlanned = false;
-    this.#seenRecords = 0;
     this.#next();
   };
 
