@@ -19,6 +19,7 @@ export function isolationProblems(config: Config): IsolationProblem[] {
     ...sharedCaFiles(config.tenants),
     ...sharedStores(config.tenants),
     ...sharedAuditFiles(config),
+    ...unacknowledged(config),
     ...sharedAddresses(config),
   ];
 }
@@ -88,6 +89,15 @@ function sharedStores(tenants: readonly TenantConfig[]): IsolationProblem[] {
     if (one === undefined || other === undefined || !isInside(place(one), place(other))) return [];
     const message = `tenants '${a.name}' and '${b.name}' share a keystore: '${one}' and '${other}'`;
     return [{ message, path: ['tenants', j, 'keystore'] }];
+  });
+}
+
+/** Syslog acknowledges nothing, so no key could wait for it. */
+function unacknowledged({ tenants }: Config): IsolationProblem[] {
+  return tenants.flatMap(({ audit: { trail } }, i) => {
+    if (trail?.release !== 'shipped' || trail.ship[0]?.kind === 'webhook') return [];
+    const message = "'release: shipped' needs a webhook as the first of 'ship'";
+    return [{ message, path: ['tenants', i, 'audit'] }];
   });
 }
 
