@@ -29,9 +29,9 @@ const room = {
   path: 1024,
   operation: 16,
   key: 96,
+  bucket: 64,
+  object: 512,
   contextSha256: 64,
-  bucket: 63,
-  object: 384,
   rule: 384,
   error: 64,
   reason: 384,
@@ -108,16 +108,19 @@ export function auditLine(record: AuditRecord): string {
 
   let own = '';
   if (record.aborted !== undefined) own += `"aborted":${record.aborted === true ? 'true' : 'false'},`;
-  if (record.bucket !== undefined) own += `"bucket":"${text(record.bucket, 'bucket')}",`;
   if (record.bytesIn !== undefined) own += `"bytes_in":${whole(record.bytesIn)},`;
   if (record.bytesOut !== undefined) own += `"bytes_out":${whole(record.bytesOut)},`;
+  if (record.bucket !== undefined) {
+    own += `"context":{"bucket":"${text(record.bucket, 'bucket')}"`;
+    if (record.object !== undefined) own += `,"object":"${text(record.object, 'object')}"`;
+    own += '},';
+  }
   if (record.contextSha256 !== undefined)
     own += `"context_sha256":"${text(record.contextSha256, 'contextSha256')}",`;
   if (record.count !== undefined) own += `"count":${whole(record.count)},`;
   const face = text(record.face, 'face');
   let tail = `"face":"${face}"`;
   if (record.key !== undefined) tail += `,"key":"${text(record.key, 'key')}"`;
-  if (record.object !== undefined) tail += `,"object":"${text(record.object, 'object')}"`;
   if (known === undefined) tail += `,"operation":"${text(operation!, 'operation')}"`;
   if (record.phase !== undefined) tail += `,"phase":"${record.phase === 'end' ? 'end' : 'release'}"`;
   if (record.scope !== undefined) tail += ',"scope":"bucket"';
@@ -245,9 +248,9 @@ const fieldNames: Readonly<Record<keyof typeof room, string>> = {
   path: 'url.path',
   operation: 'event.action',
   key: 'sello.key',
+  bucket: 'sello.context.bucket',
+  object: 'sello.context.object',
   contextSha256: 'sello.context_sha256',
-  bucket: 'sello.bucket',
-  object: 'sello.object',
   rule: 'rule.name',
   error: 'error.code',
   reason: 'event.reason',

@@ -27,11 +27,10 @@ export interface AuditRecord {
   readonly path?: string | undefined;
   readonly operation?: Operation | undefined;
   readonly key?: string | undefined;
-  /** Bucket and object where the encryption context names them; other context values never appear in clear. */
-  readonly contextSha256?: string | undefined;
-  /** Of object requests: from the request itself, so shown in clear. */
+  /** Bucket and object, where the encryption context names them, or the request itself; no other value of a context appears in clear. */
   readonly bucket?: string | undefined;
   readonly object?: string | undefined;
+  readonly contextSha256?: string | undefined;
   /** `bucket`: the data key serves more objects of the bucket than this one. */
   readonly scope?: 'bucket' | undefined;
   /** Of two records of one stream: `release` is written before its first byte leaves, `end` when it is over. */

@@ -72,7 +72,7 @@ export async function readStreamFolder(folder: string): Promise<StreamFiles> {
     const segment = parseSegmentName(folder, name);
     if (segment !== undefined) segments.push(segment);
     else if (/^[0-9]{16}\.torn$/.test(name)) quarantined.push(name);
-    else if (/^[0-9]{16}\.checkpoints$/.test(name)) continue;
+    else if (/^[0-9]{16}\.checkpoints$|^[0-9a-f]{12}\.shipped$/.test(name)) continue;
     else if (!ownNames.has(name) && !name.startsWith('.sello-tmp-')) strange.push(name);
   }
   segments.sort((a, b) => a.first - b.first || a.file.length - b.file.length);
@@ -146,7 +146,7 @@ async function openSegment(segment: Segment): Promise<{ handle: FileHandle; comp
  */
 export async function* readLines(segment: Segment, from = 0): AsyncGenerator<ReadLine[]> {
   const { handle, compression } = await openSegment(segment);
-  const raw = handle.createReadStream({ highWaterMark: 262_144, start: from });
+  const raw = handle.createReadStream({ highWaterMark: 262_144, start: compression === 'none' ? from : 0 });
   const decompress =
     compression === 'zstd' ? createZstdDecompress() : compression === 'gzip' ? createGunzip() : undefined;
   if (decompress !== undefined) {
@@ -155,10 +155,15 @@ export async function* readLines(segment: Segment, from = 0): AsyncGenerator<Rea
   }
   let rest: Buffer = Buffer.alloc(0);
   let skipping = false;
+  /** Bytes before `from`, in a segment that was compressed since. */
+  let before = compression === 'none' ? 0 : from;
   try {
     for await (const chunk of (decompress ?? raw) as AsyncIterable<Buffer>) {
       const lines: ReadLine[] = [];
-      let data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      const skipped = Math.min(before, chunk.length);
+      before -= skipped;
+      const fresh = chunk.subarray(skipped);
+      let data = rest.length === 0 ? fresh : Buffer.concat([rest, fresh]);
       let start = 0;
       for (let end = data.indexOf(0x0a); end !== -1; end = data.indexOf(0x0a, start)) {
         if (!skipping) lines.push({ bytes: data.subarray(start, end), whole: true });

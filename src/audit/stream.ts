@@ -22,6 +22,7 @@ import { auditLine } from './line.ts';
 import { NoStream } from './no-stream.ts';
 import type { AuditRecord, AuditStream } from './record.ts';
 import { slotBatchBytes } from './slot.ts';
+import { Shipper } from './ship/shipper.ts';
 import { openTrail, type Trail } from './trail.ts';
 import type { TrailHead, TrailPosition } from './trail-target.ts';
 import { takeSlot, threadKey, type Slot } from './writer.ts';
@@ -44,9 +45,10 @@ export interface AuditStreamOptions {
 export interface AuditFault {
   /**
    * `torn`: a line that a crash or a full disk had left half-written was closed off, or moved to quarantine.
+   * `unshipped`: a target does not take records; they wait in the trail.
    * `unproven`: records are written, and something about their proof is amiss (no checkpoint, no anchor, a stream left behind).
    */
-  readonly kind: 'stalled' | 'failed' | 'recovered' | 'torn' | 'unproven';
+  readonly kind: 'stalled' | 'failed' | 'recovered' | 'torn' | 'unproven' | 'unshipped';
   readonly path: string;
   /** For people, such as `write failed: ENOSPC`. */
   readonly detail: string;
@@ -80,6 +82,8 @@ export interface ChainStatus {
   readonly checkpointed: number;
   /** Why checkpoints or anchors are behind. */
   readonly trouble: string | undefined;
+  /** Records that each target has acknowledged. */
+  readonly shipped: readonly number[];
 }
 
 /** What may wait: half a second of a busy server. More than that means the disk does not keep up. */
@@ -159,6 +163,7 @@ class FileStream implements AuditFile {
   /** The stream hangs with its thread, and another one has to be begun. */
   #lostTrail = false;
   #toldTrouble: string | undefined;
+  #shippers: Shipper[] = [];
   readonly #listeners = new Set<(record: AuditRecord) => void>();
   #slot: Slot;
   #state: State = 'ok';
@@ -209,7 +214,8 @@ class FileStream implements AuditFile {
     if (this.#trail === undefined) return undefined;
     const { stream, notary } = this.#trail;
     const { trouble, last } = notary;
-    return { stream, records: this.#slot.size, checkpointed: last?.size ?? 0, trouble };
+    const shipped = this.#shippers.map(({ acknowledged }) => acknowledged);
+    return { stream, records: this.#slot.size, checkpointed: last?.size ?? 0, trouble, shipped };
   }
 
   async start(): Promise<void> {
@@ -290,6 +296,10 @@ class FileStream implements AuditFile {
     this.#beat?.cancel();
     for (const resolve of this.#reopenWanted.splice(0)) resolve();
     await this.#withinDeadline(this.#lastCheckpoint());
+    for (const shipper of this.#shippers) {
+      if (shipper.trouble === undefined) await this.#withinDeadline(shipper.shipped(this.#slot.size));
+      await this.#withinDeadline(shipper.close());
+    }
     await this.#withinDeadline(
       new Promise<void>((resolve) => {
         this.#slot.close(() => {
@@ -425,8 +435,8 @@ class FileStream implements AuditFile {
         batch.lines.length,
         (this.#clock.monotonic() - batch.firstAtMs) / 1000,
       );
-      batch.resolve();
-      if (this.#trail !== undefined) this.#checkpointIfDue();
+      if (this.#trail === undefined) batch.resolve();
+      else this.#chained(batch);
       if (batch.records !== undefined) this.#tell(batch.records);
     }
     this.#resume();
@@ -502,6 +512,7 @@ class FileStream implements AuditFile {
         'the keystore has no place for anchors: who rules this node can cut or rewrite the log unnoticed',
       );
     void this.append(this.#remark(`audit stream opened by process ${process.pid} of ${hostname()}`));
+    this.#startShipping();
     this.#startBeat();
   }
 
@@ -515,6 +526,49 @@ class FileStream implements AuditFile {
       this.#startBeat();
     });
     this.#beat.keepAlive(false);
+  }
+
+  #chained(batch: Batch): void {
+    const { size } = this.#slot;
+    for (const shipper of this.#shippers) shipper.grown(size);
+    if (this.#config.trail!.release === 'shipped') this.#releaseShipped(batch, size);
+    else batch.resolve();
+    this.#checkpointIfDue();
+  }
+
+  /** Written, and released once the first target has it. */
+  #releaseShipped(batch: Batch, size: number): void {
+    const timer = this.#clock.setTimer(this.#config.deadlineMs, () => {
+      this.#options.observer?.refused(batch.count);
+      const why = this.#shippers[0]?.trouble ?? 'no acknowledgement in time';
+      batch.reject(this.#unavailable(`recorded, and not released: ${why}`));
+    });
+    void this.#shippers[0]?.shipped(size).then(() => {
+      timer.cancel();
+      batch.resolve();
+    });
+  }
+
+  #startShipping(): void {
+    const { folder, stream } = this.#trail!;
+    this.#shippers = this.#config.trail!.ship.map(
+      (target) =>
+        new Shipper(
+          target,
+          {
+            folder,
+            stream,
+            disk: this.#key,
+            clock: this.#clock,
+            onTrouble: (trouble) =>
+              this.#announce(
+                trouble === undefined ? 'recovered' : 'unshipped',
+                trouble ?? 'records are shipped again',
+              ),
+          },
+          this.#slot.size,
+        ),
+    );
   }
 
   #checkpointIfDue(): void {
@@ -577,8 +631,10 @@ class FileStream implements AuditFile {
     }
     this.#busy = false;
     this.#lostTrail = false;
+    for (const shipper of this.#shippers) void shipper.close();
     this.#position = this.#trail.position;
     this.#slot = this.#takeSlot();
+    this.#startShipping();
     this.#open();
   }
 

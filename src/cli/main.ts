@@ -1,6 +1,7 @@
 /** The command line: all commands, and how each ends. */
 import { CommanderError } from 'commander';
 import { CliCommand, UsageWanted, examples } from './command.ts';
+import { audit } from './audit.ts';
 import { completion } from './completion.ts';
 import { config } from './config.ts';
 import { dev } from './dev.ts';
@@ -65,6 +66,7 @@ function build(io: Io, ended: (exitCode: number) => void): CliCommand {
   status(top);
   metrics(top);
   log(top);
+  audit(top);
   top.commandsGroup('Other:');
   completion(top);
   examples(top, [
@@ -85,7 +87,7 @@ async function end(error: unknown, io: Io): Promise<number> {
     await write(io.stderr, error.command.helpInformation());
     return exitCodes.usage;
   }
-  if (error instanceof SaidAlready) return exitCodes.failure;
+  if (error instanceof SaidAlready) return error.exitCode;
   // The reader of our output has gone, as `head` does: nobody is left to tell.
   if (error instanceof Error && 'code' in error && error.code === 'EPIPE') return exitCodes.failure;
   const failure =

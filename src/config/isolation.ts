@@ -20,6 +20,7 @@ export function isolationProblems(config: Config): IsolationProblem[] {
     ...sharedStores(config.tenants),
     ...sharedVaultFolders(config.tenants),
     ...sharedAuditFiles(config),
+    ...unacknowledged(config),
     ...sharedAddresses(config),
   ];
 }
@@ -115,6 +116,15 @@ function vaultFolders({ keystore }: TenantConfig) {
     addresses: vault.addresses,
     folders: [folder(prefix), ...(recordsPrefix === undefined ? [] : [folder(recordsPrefix)])],
   };
+}
+
+/** Syslog acknowledges nothing, so no key could wait for it. */
+function unacknowledged({ tenants }: Config): IsolationProblem[] {
+  return tenants.flatMap(({ audit: { trail } }, i) => {
+    if (trail?.release !== 'shipped' || trail.ship[0]?.kind === 'webhook') return [];
+    const message = "'release: shipped' needs a webhook as the first of 'ship'";
+    return [{ message, path: ['tenants', i, 'audit'] }];
+  });
 }
 
 function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] {

@@ -70,6 +70,4 @@ export const trailFields = {
   ),
 };
 
-const trailSchema = fields(trailFields);
-
-export type TrailFields = Static<typeof trailSchema>;
+export type TrailFields = Static<ReturnType<typeof fields<typeof trailFields>>>;

@@ -49,6 +49,12 @@ export const tools = {
     package: '.',
     about: 'reference implementation of DARE (Apache-2.0), seconds',
   },
+  tlog: {
+    name: 'tlog',
+    module: 'tlog',
+    package: '.',
+    about: 'checker of transparency logs, of Go and of transparency-dev, seconds',
+  },
   load: { name: 'load', module: 'load', package: '.', about: 'plain mTLS load generator, seconds' },
 } as const satisfies Record<string, Tool>;
 

@@ -9,6 +9,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Identity, Operation } from '../../access/index.ts';
+import { objectOf } from '../../audit/context.ts';
 import { begunStatus, type AuditRecord } from '../../audit/record.ts';
 import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
@@ -504,6 +505,8 @@ class KesExchange {
   #record(raw: KesRaw, trace: Trace, answer: Answer): AuditRecord {
     const { admission, call, route } = trace;
     const target = raw.sello!.target;
+    const context = call?.context === undefined || call.context.length === 0 ? undefined : call.context;
+    const object = context === undefined ? undefined : objectOf(context);
     return {
       timeMs: Date.now(),
       requestId: (trace.requestId ??= this.#server.newRequestId()),
@@ -517,10 +520,9 @@ class KesExchange {
       path: target.kind === 'route' ? target.path : raw.originalUrl,
       operation: route?.operation,
       key: target.kind === 'route' && target.route.path.startsWith('/v1/key/') ? target.name : undefined,
-      contextSha256:
-        call?.context === undefined || call.context.length === 0
-          ? undefined
-          : hash('sha256', call.context, 'hex'),
+      bucket: object?.bucket,
+      object: object?.object,
+      contextSha256: context === undefined ? undefined : hash('sha256', context, 'hex'),
       decision: trace.decision,
       rule: trace.rule,
       status: answer.status,
