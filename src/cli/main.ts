@@ -3,6 +3,7 @@ import { CommanderError } from 'commander';
 import { CliCommand, UsageWanted, examples } from './command.ts';
 import { audit } from './audit.ts';
 import { completion } from './completion.ts';
+import { convert } from './convert.ts';
 import { config } from './config.ts';
 import { dev } from './dev.ts';
 import { Failure, SaidAlready, exitCodes, toFailure } from './failure.ts';
@@ -62,6 +63,7 @@ function build(io: Io, ended: (exitCode: number) => void): CliCommand {
   seal(top);
   open(top);
   inspect(top);
+  convert(top);
   top.commandsGroup('Watching a server:');
   status(top);
   metrics(top);

@@ -1,9 +1,8 @@
 /** `sello seal FILE` */
 import { seal as sealObject } from '../sse/index.ts';
-import { Transform } from 'node:stream';
 import { type CliCommand, child, examples } from './command.ts';
 import { failingWith } from './failure.ts';
-import { inputOf, moveTo, sealedFileOptions, withPlaced, type SealOptions } from './sealed-file.ts';
+import { inFront, inputOf, moveTo, sealedFileOptions, withPlaced, type SealOptions } from './sealed-file.ts';
 
 interface Options extends SealOptions {
   readonly cipher?: string;
@@ -36,15 +35,4 @@ export function seal(parent: CliCommand): void {
       await moveTo(command, input, [stream, inFront(object.envelope)], { ...options, output });
     });
   });
-}
-
-/** Sends `first` before everything else. */
-function inFront(first: Buffer): Transform {
-  const transform = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      done(null, chunk);
-    },
-  });
-  transform.push(first);
-  return transform;
 }

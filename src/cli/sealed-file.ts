@@ -54,7 +54,8 @@ export async function withPlaced<T>(
   }
 }
 
-async function keyOfFile(io: Io, file: string): Promise<Buffer> {
+/** 32 bytes, or their base64. The caller wipes them. */
+export async function keyOfFile(io: Io, file: string): Promise<Buffer> {
   let bytes: Buffer;
   try {
     bytes = await readFile(pathOf(io, file));
@@ -153,4 +154,15 @@ async function exists(file: string): Promise<boolean> {
 
 function isFileError(error: unknown): boolean {
   return error instanceof Error && 'syscall' in error;
+}
+
+/** Sends `first` before everything else: an envelope in front of its stream. */
+export function inFront(first: Buffer): Transform {
+  const transform = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      done(null, chunk);
+    },
+  });
+  transform.push(first);
+  return transform;
 }

@@ -56,6 +56,8 @@ export {
 } from '../formats/index.ts';
 export { canonicalContext, type EncryptionContext } from './context.ts';
 export { inspect, inspectedBytes, type Inspection } from './inspect.ts';
+export { minioPlaintext, readMinioVersion, type MinioKeySource } from './minio-drive.ts';
+export type { XlPart, XlVersion } from './xl-meta.ts';
 export {
   formatMinioMetadata,
   minioDataKeyContext,

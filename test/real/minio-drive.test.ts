@@ -11,6 +11,7 @@ import { createApiKey, createAuthority } from './certificates.ts';
 import { Minio } from './minio.ts';
 import { expect } from './s3.ts';
 import { Sello } from './sello.ts';
+import { runCommand } from '../cli/pipes.ts';
 import { needTools } from './tools.ts';
 
 const tool = await needTools(t, 'minio');
@@ -112,5 +113,40 @@ if (tool !== undefined) {
       code: 'SELLO_OBJECT_NOT_AUTHENTIC',
     });
     await t.rejects(opened('copied', 'copied', 'none'), { code: 'SELLO_OBJECT_NOT_AUTHENTIC' });
+  });
+
+  await t.test('sello convert seals them anew, each under the master key it had', async (t) => {
+    const env = { KES_SERVER: sello.endpoint, KES_API_KEY: nodeKey.text, MINIO_KMS_KES_CAPATH: authority.ca };
+    const run = (...argv: string[]) => runCommand(argv, { env, cwd: folder });
+    const at = (object: string): string => join(folder, 'minio/data', bucket, object);
+    for (const object of ['auto/100001', 's3/0', 'kms-context/parts']) {
+      const named = ['-k', '--bucket', bucket, '--object', object];
+      t.match(
+        await run('convert', ...named, '-o', 'out.sealed', '--force', at(object)),
+        { exit: 0, stderr: '' },
+        object,
+      );
+      t.match((await run('inspect', 'out.sealed')).stdout, /Master key +minio-default\n/);
+      t.match(await run('open', ...named, '-o', 'out', '--force', 'out.sealed'), { exit: 0, stderr: '' });
+      t.ok((await readFile(join(folder, 'out'))).equals(await opened(object)), `${object} comes back`);
+    }
+    const wrong = await run(
+      'convert',
+      '-k',
+      '--bucket',
+      bucket,
+      '--object',
+      'auto/1',
+      '-o',
+      'no.sealed',
+      at('auto/100001'),
+    );
+    t.equal(wrong.exit, 1);
+    t.match(wrong.stderr, /^Error: /);
+    t.match(await run('convert', '-k', '--bucket', bucket, '--object', 'x', folder), {
+      exit: 1,
+      stderr: /has no xl.meta/,
+    });
+    t.match(await run('convert', folder), { exit: 1, stderr: /--bucket and --object are needed/ });
   });
 }
