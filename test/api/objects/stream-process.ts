@@ -46,6 +46,8 @@ export class StreamServer {
     const session = http2.connect(`https://127.0.0.1:${this.target.port}`, {
       ...tlsOptions(this.target),
       settings: { initialWindowSize: mebibyte },
+      // What the client itself queues: not what is tested here.
+      maxSessionMemory: 1000,
     });
     session.on('error', () => undefined);
     session.on('connect', () => session.setLocalWindowSize(16 * mebibyte));
