@@ -27,6 +27,12 @@ export const tools = {
     about: 'MinIO server (AGPL), about 3 minutes on two cores',
   },
   kmsgo: { name: 'kmsgo', module: 'kmsgo', package: '.', about: "MinIO's Go client library (AGPL), seconds" },
+  stream: {
+    name: 'stream',
+    module: 'stream',
+    package: '.',
+    about: 'object streams with Go net/http, seconds',
+  },
   load: { name: 'load', module: 'load', package: '.', about: 'plain mTLS load generator, seconds' },
 } as const satisfies Record<string, Tool>;
 
