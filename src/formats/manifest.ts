@@ -110,7 +110,8 @@ export function sealManifest(
  * @throws SelloError SELLO_OBJECT_FORMAT_UNKNOWN
  */
 export function parseManifest(bytes: Buffer): Manifest {
-  if (bytes.length < headBytes + entryBytes + macBytes || !bytes.subarray(0, 8).equals(magic)) throw unknown();
+  if (bytes.length < headBytes + entryBytes + macBytes || !bytes.subarray(0, 8).equals(magic))
+    throw unknown();
   const count = bytes.readUInt32BE(24);
   if (count > maxPartNumber || bytes.length !== headBytes + count * entryBytes + macBytes) throw unknown();
   const parts: ManifestPart[] = [];
