@@ -13,6 +13,13 @@ export function hkdfSha256(inputKey: Uint8Array, salt: Uint8Array, info: Uint8Ar
 const blockBytes = 128;
 const digestBytes = 64;
 
+/** RFC 5869 §2.3: one byte that counts the blocks. */
+const counters = Array.from({ length: 256 }, (_, i) => Uint8Array.of(i));
+
+/** Laid out anew for each MAC, and wiped after it: memory outside V8's heap costs more than the digests. */
+const inner = secretBytes(1024);
+const outer = secretBytes(blockBytes + digestBytes);
+
 /** HMAC-SHA512 (RFC 2104) of the parts, joined, under a key of at most one block; the caller wipes it when it is a key. */
 export function hmacSha512(key: Uint8Array, ...parts: readonly Uint8Array[]): Buffer {
   /* Precondition: longer keys would have to be hashed first, and none of ours is longer. */
@@ -20,21 +27,23 @@ export function hmacSha512(key: Uint8Array, ...parts: readonly Uint8Array[]): Bu
     throw new TypeError(`HMAC key: expected at most ${blockBytes} bytes, got ${key.length}`);
   let length = blockBytes;
   for (const part of parts) length += part.length;
-  const inner = secretBytes(length).fill(0x36, 0, blockBytes);
-  const outer = secretBytes(blockBytes + digestBytes).fill(0x5c, 0, blockBytes);
+  // A manifest is a message of its own size; everything else is short.
+  const block = length <= inner.length ? inner.subarray(0, length) : secretBytes(length);
+  block.fill(0x36, 0, blockBytes);
+  outer.fill(0x5c, 0, blockBytes);
   for (let i = 0; i < key.length; i++) {
-    inner[i]! ^= key[i]!;
+    block[i]! ^= key[i]!;
     outer[i]! ^= key[i]!;
   }
   let at = blockBytes;
   for (const part of parts) {
-    inner.set(part, at);
+    block.set(part, at);
     at += part.length;
   }
-  const digest = hash('sha512', inner, 'buffer');
+  const digest = hash('sha512', block, 'buffer');
   outer.set(digest, blockBytes);
   const mac = hash('sha512', outer, 'buffer');
-  wipe(inner, outer, digest);
+  wipe(block, outer, digest);
   return mac;
 }
 
@@ -45,7 +54,7 @@ export function hkdfExpandSha512(key: Uint8Array, info: Uint8Array, length: numb
   const output = secretBytes(length);
   let block: Buffer = Buffer.alloc(0);
   for (let at = 0, count = 1; at < length; at += digestBytes, count++) {
-    const next = hmacSha512(key, block, info, Uint8Array.of(count));
+    const next = hmacSha512(key, block, info, counters[count]!);
     wipe(block);
     block = next;
     output.set(block.subarray(0, Math.min(digestBytes, length - at)), at);

@@ -130,8 +130,7 @@ export function sealEnvelope(
 
 /** @throws SelloError SELLO_OBJECT_FORMAT_UNKNOWN */
 export function parseEnvelope(envelope: Buffer): Envelope {
-  const unknown = new SelloError('SELLO_OBJECT_FORMAT_UNKNOWN', { detail: 'envelope' });
-  if (envelope.length < fixedBytes + 6 || envelope.length > maxEnvelopeBytes) throw unknown;
+  if (envelope.length < fixedBytes + 6 || envelope.length > maxEnvelopeBytes) throw unknown();
   const mode = modes[(envelope[12] ?? 0) - 1];
   const flags = envelope[13]!;
   if (
@@ -141,19 +140,19 @@ export function parseEnvelope(envelope: Buffer): Envelope {
     flags > 3 ||
     envelope.readUInt16BE(14) !== 0
   )
-    throw unknown;
+    throw unknown();
   let at = fixedBytes;
   const [keyName, wrappedKey, context] = [0, 0, 0].map(() => {
-    if (at + 2 > envelope.length) throw unknown;
+    if (at + 2 > envelope.length) throw unknown();
     const end = at + 2 + envelope.readUInt16BE(at);
-    if (end > envelope.length) throw unknown;
+    if (end > envelope.length) throw unknown();
     const field = envelope.subarray(at + 2, end);
     at = end;
     return field;
   }) as [Buffer, Buffer, Buffer];
-  if (at !== envelope.length) throw unknown;
+  if (at !== envelope.length) throw unknown();
   const usesDataKey = mode === 'sse-s3' || mode === 'sse-kms';
-  if ((keyName.length > 0 && wrappedKey.length > 0) !== usesDataKey) throw unknown;
+  if ((keyName.length > 0 && wrappedKey.length > 0) !== usesDataKey) throw unknown();
   return {
     mode,
     isBucketKey: (flags & flagBucketKey) !== 0,
@@ -208,4 +207,8 @@ export function newObjectKey(): Buffer {
 
 export function newObjectId(): Buffer {
   return Buffer.from(takeRandom(objectIdBytes));
+}
+
+function unknown(): SelloError {
+  return new SelloError('SELLO_OBJECT_FORMAT_UNKNOWN', { detail: 'envelope' });
 }

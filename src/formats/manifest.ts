@@ -110,10 +110,10 @@ export function sealManifest(
  * @throws SelloError SELLO_OBJECT_FORMAT_UNKNOWN
  */
 export function parseManifest(bytes: Buffer): Manifest {
-  const unknown = new SelloError('SELLO_OBJECT_FORMAT_UNKNOWN', { detail: 'manifest' });
-  if (bytes.length < headBytes + entryBytes + macBytes || !bytes.subarray(0, 8).equals(magic)) throw unknown;
+  if (bytes.length < headBytes + entryBytes + macBytes || !bytes.subarray(0, 8).equals(magic))
+    throw unknown();
   const count = bytes.readUInt32BE(24);
-  if (count > maxPartNumber || bytes.length !== headBytes + count * entryBytes + macBytes) throw unknown;
+  if (count > maxPartNumber || bytes.length !== headBytes + count * entryBytes + macBytes) throw unknown();
   const parts: ManifestPart[] = [];
   let total = 0;
   let before = 0;
@@ -124,8 +124,8 @@ export function parseManifest(bytes: Buffer): Manifest {
     const segmentBytes = segmentBytesOfLog2(bytes[at + 5]!);
     const length = Number(bytes.readBigUInt64BE(at + 8));
     if (aead === undefined || segmentBytes === undefined || part <= before || part > maxPartNumber)
-      throw unknown;
-    if (bytes.readUInt16BE(at + 6) !== 0 || length > maxObjectBytes) throw unknown;
+      throw unknown();
+    if (bytes.readUInt16BE(at + 6) !== 0 || length > maxObjectBytes) throw unknown();
     before = part;
     total += length;
     parts.push({
@@ -138,7 +138,7 @@ export function parseManifest(bytes: Buffer): Manifest {
       lastTag: Buffer.from(bytes.subarray(at + 80, at + 96)),
     });
   }
-  if (bytes.readBigUInt64BE(28) !== BigInt(total) || total > maxObjectBytes) throw unknown;
+  if (bytes.readBigUInt64BE(28) !== BigInt(total) || total > maxObjectBytes) throw unknown();
   return { objectId: Buffer.from(bytes.subarray(8, 24)), parts, length: total };
 }
 
@@ -329,4 +329,8 @@ export class PartsOpener {
 
 function notAuthentic(detail: string): SelloError {
   return new SelloError('SELLO_OBJECT_NOT_AUTHENTIC', { detail });
+}
+
+function unknown(): SelloError {
+  return new SelloError('SELLO_OBJECT_FORMAT_UNKNOWN', { detail: 'manifest' });
 }

@@ -79,6 +79,9 @@ const streamWindowBytes = 262_144;
 /** The same for a connection. Node takes in what arrives at once, so one stream that is not read holds up no other. */
 const sessionWindowBytes = 4 * 1_048_576;
 
+/** Of one connection with object streams: 250 of them, each with a segment on its way out. Node refuses new streams above it. */
+const streamSessionMb = 64;
+
 interface ArrivingRequest extends LongBody {
   /** What the faces keep with a request. */
   readonly sello?: { readonly startMs: number };
@@ -173,7 +176,10 @@ export class KeyListener {
         // The verdict is ours, per request and with a reason (access/peer.ts); OpenSSL would refuse without saying why.
         rejectUnauthorized: false,
         handshakeTimeout: limits.handshakeTimeoutMs,
-        maxSessionMemory: limits.http2.maxSessionMemoryMb,
+        maxSessionMemory: Math.max(
+          limits.http2.maxSessionMemoryMb,
+          this.#servesObjects ? streamSessionMb : 0,
+        ),
         maxSettings: limits.http2.maxSettings,
         maxOutstandingPings: limits.http2.maxOutstandingPings,
         streamResetRate: limits.http2.maxResetsPerSecond,
@@ -240,6 +246,12 @@ export class KeyListener {
           socket,
         );
     }
+  }
+
+  get #servesObjects(): boolean {
+    return [...this.#dependencies.gate.runtime.tenants.values()].some(
+      ({ config }) => config.objects !== undefined,
+    );
   }
 
   get #carriesCustomerKeys(): boolean {

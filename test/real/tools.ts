@@ -55,6 +55,12 @@ export const tools = {
     package: '.',
     about: 'checker of transparency logs, of Go and of transparency-dev, seconds',
   },
+  stream: {
+    name: 'stream',
+    module: 'stream',
+    package: '.',
+    about: 'object streams with Go net/http, seconds',
+  },
   load: { name: 'load', module: 'load', package: '.', about: 'plain mTLS load generator, seconds' },
 } as const satisfies Record<string, Tool>;
 
