@@ -24,15 +24,20 @@ tenants: [{name: app, admins: [${identity}], clients: {auth: off}, keystore: {fs
   { file: path.resolve('sello.yaml'), env: {} },
 );
 const tenant = config.tenants[0]!;
+const trail = tenant.audit.trail!;
 
-const fields: Record<string, LimitsConfig | LimitsConfig['http2'] | QuotaConfig | CacheConfig | AuditConfig> =
-  {
-    limits: config.limits,
-    'limits.http2': config.limits.http2,
-    'tenants[].quota': tenant.quota,
-    cache: tenant.cache,
-    audit: config.serverAudit,
-  };
+const fields: Record<
+  string,
+  LimitsConfig | LimitsConfig['http2'] | QuotaConfig | CacheConfig | AuditConfig | Record<string, number>
+> = {
+  limits: config.limits,
+  'limits.http2': config.limits.http2,
+  'tenants[].quota': tenant.quota,
+  cache: tenant.cache,
+  audit: config.serverAudit,
+  'audit.checkpoint': { records: trail.checkpointRecords, interval: trail.checkpointMs },
+  'audit.segment': { size: trail.segmentBytes, age: trail.segmentAgeMs },
+};
 
 /** The number a field of the model has, whatever unit its name ends in. */
 function inForce(name: string): unknown {
