@@ -30,6 +30,7 @@ tenants: [{name: app, admins: [${identity}], clients: {auth: off}, keystore: {fs
   { file: path.resolve('sello.yaml'), env: {} },
 );
 const tenant = config.tenants[0]!;
+const trail = tenant.audit.trail!;
 
 const fields: Record<
   string,
@@ -40,6 +41,7 @@ const fields: Record<
   | AuditConfig
   | ObjectsConfig
   | ObjectsConfig['bucketKeys']
+  | Record<string, number>
 > = {
   limits: config.limits,
   'limits.http2': config.limits.http2,
@@ -48,6 +50,8 @@ const fields: Record<
   audit: config.serverAudit,
   objects: tenant.objects!,
   'objects.bucketKeys': tenant.objects!.bucketKeys,
+  'audit.checkpoint': { records: trail.checkpointRecords, interval: trail.checkpointMs },
+  'audit.segment': { size: trail.segmentBytes, age: trail.segmentAgeMs },
 };
 
 /** The number a field of the model has, whatever unit its name ends in. */
