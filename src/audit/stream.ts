@@ -215,7 +215,13 @@ class FileStream implements AuditFile {
     const { stream, notary } = this.#trail;
     const { trouble, last } = notary;
     const shipped = this.#shippers.map(({ acknowledged }) => acknowledged);
-    return { stream, records: this.#slot.size, checkpointed: last?.size ?? 0, trouble, shipped };
+    return {
+      stream,
+      records: this.#slot.size,
+      checkpointed: last?.size ?? this.#trail.position.size,
+      trouble,
+      shipped,
+    };
   }
 
   async start(): Promise<void> {

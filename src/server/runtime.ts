@@ -235,7 +235,7 @@ function tellFault(
   tenant: string | undefined,
   { kind, path, detail, refused }: AuditFault,
 ): void {
-  const level = kind === 'recovered' ? 'warn' : 'error';
+  const level = ['recovered', 'unproven', 'unshipped'].includes(kind) ? 'warn' : 'error';
   server.log[level]({ tenant, path, refused }, `audit stream ${kind}: ${detail}`);
 }
 
