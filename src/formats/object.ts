@@ -27,7 +27,7 @@ export const maxObjectBytes = 5 * 2 ** 40;
 /** S3's highest part number. */
 export const maxPartNumber = 10_000;
 
-/** docs/benchmarks.md: above 128 KiB nothing is won, below it the fixed cost of a cipher per segment shows. */
+/** docs/benchmarks-stream.md: above 128 KiB nothing is won, below it the fixed cost of a cipher per segment shows. */
 export const defaultSegmentBytes = 131_072;
 export const segmentSizes = [65_536, 131_072] as const;
 export type SegmentBytes = (typeof segmentSizes)[number];

@@ -43,6 +43,8 @@ export interface CallParts {
   readonly startMs: number;
   /** The tenant's audit stream, which a reload may have replaced. */
   readonly auditNow: () => Tenant['audit'];
+  /** Who the caller is by the configuration in force now; undefined when it has no place in this tenant any more. */
+  readonly judgeAgain: () => Pick<CallParts, 'admission' | 'tenant' | 'objects'> | undefined;
 }
 
 export class ObjectCall {
@@ -51,12 +53,13 @@ export class ObjectCall {
   readonly declared: CallParts['declared'];
   readonly route: ObjectRoute;
   readonly query: string;
-  readonly admission: Admission;
-  readonly tenant: Tenant;
-  readonly objects: ObjectsConfig;
+  admission: Admission;
+  tenant: Tenant;
+  objects: ObjectsConfig;
   readonly bucketKeys: BucketKeys;
   readonly requestId: string;
   readonly idleMs: number;
+  readonly #judgeAgain: CallParts['judgeAgain'];
   readonly #startMs: number;
   readonly #auditNow: () => Tenant['audit'];
   #rule: string | undefined;
@@ -80,6 +83,7 @@ export class ObjectCall {
     this.idleMs = parts.idleMs;
     this.#startMs = parts.startMs;
     this.#auditNow = parts.auditNow;
+    this.#judgeAgain = parts.judgeAgain;
   }
 
   get headers(): Record<string, string | string[] | undefined> {
@@ -109,6 +113,18 @@ export class ObjectCall {
   /** False when the client reached its node without TLS, as the node says: a customer's key has then been seen by others. */
   get isSecure(): boolean {
     return this.headers['x-forwarded-proto'] !== 'http';
+  }
+
+  /**
+   * After bytes of the body were waited for: the configuration may have changed meanwhile, and a caller who was revoked gets no key.
+   * @throws S3Error AccessDenied
+   */
+  refresh(): void {
+    const now = this.#judgeAgain();
+    if (now === undefined) throw s3ErrorOf(new SelloError('SELLO_NOT_AUTHORIZED'));
+    this.admission = now.admission;
+    this.tenant = now.tenant;
+    this.objects = now.objects;
   }
 
   /** @throws S3Error AccessDenied */

@@ -52,6 +52,7 @@ export async function envelopeOf(
     throw invalidRequest('The body does not begin with an envelope.');
   const whole = await takeFirst(call.source, length, call.idleMs, [prefix.first, ...prefix.rest]);
   if (whole === undefined) throw invalidRequest('The body ends within its envelope.');
+  call.refresh();
   return { envelope: Buffer.from(whole.first), body: { taken: length, rest: whole.rest } };
 }
 

@@ -161,6 +161,12 @@ class ObjectsExchange {
       requestId: this.#server.newRequestId(),
       idleMs: limits.idleTimeoutMs,
       startMs,
+      judgeAgain: () => {
+        const again = this.#gate.judge(raw);
+        const found = again.tenant?.config.objects;
+        if (again.tenant?.name !== tenant.name || found === undefined || !isOfTenant(again)) return undefined;
+        return { admission: again, tenant: again.tenant, objects: found };
+      },
       auditNow: () => this.#gate.runtime.tenants.get(tenant.name)?.audit ?? tenant.audit,
     });
     let hasQuota = false;
@@ -214,10 +220,7 @@ class ObjectsExchange {
     let body: Buffer = Buffer.alloc(0);
     if (maxBody > 0) {
       body = await this.#bodyOf(call, maxBody);
-      // The configuration may have changed while the body was on its way: the request is judged by the new one.
-      const again = this.#gate.judge(call.raw);
-      if (again.tenant?.name !== call.tenant.name || !isOfTenant(again))
-        throw s3ErrorOf(new SelloError('SELLO_NOT_AUTHORIZED'));
+      call.refresh();
     }
     const answer = await this.#handlers[name]!(call, parameters, body);
     try {

@@ -1,5 +1,6 @@
 /** Reseal in each direction, bucket defaults and bucket keys, data keys, records, and what happens when something goes wrong late. */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import https from 'node:https';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -391,4 +392,26 @@ t.test('a record that cannot be written lets nothing out', async (t) => {
     t.equal(answer.status, 503, path);
     t.notMatch(answer.body.toString(), /plaintext/);
   }
+});
+
+t.test('who is revoked while the envelope is on its way gets no plaintext', async (t) => {
+  const other = new ObjectSite();
+  t.teardown(() => other.remove());
+  await other.begin();
+  const sealed = await other.post('seal', { envelope: 'front' }, {}, 'secret plaintext');
+  const session = await Session.open(other.as(other.node));
+  t.teardown(() => session.close());
+  const path = '/objects/v1/open?bucket=photos&object=cats%2F1.jpg&envelope=front';
+  const ask = session.http2.request({ ':method': 'POST', ':path': path });
+  const got: Buffer[] = [];
+  ask.on('error', () => undefined);
+  ask.on('data', (chunk: Buffer) => got.push(chunk));
+  ask.write(sealed.body.subarray(0, 100));
+  await within(3000, () => other.server.runtime.tenants.get('alpha')!.quota.inFlight > 0);
+  await other.reload(other.yaml(objectsYaml, { policies: {}, admins: [other.reader.identity] }));
+  ask.end(sealed.body.subarray(100));
+  const [headers] = (await once(ask, 'response')) as [Record<string, unknown>];
+  t.equal(headers[':status'], 403);
+  await once(ask, 'end');
+  t.notMatch(Buffer.concat(got).toString(), /secret/);
 });
