@@ -187,12 +187,11 @@ t.test('data keys: one, many, as JSON and as bytes', async (t) => {
   t.equal(written.length, 1000, 'each is on record');
   t.equal(written.filter(({ event }) => event.outcome === 'failure').length, 1);
   t.same(written[7]!.sello, {
-    bucket: 'photos',
+    context: { bucket: 'photos', object: 'o/7' },
     context_sha256: written[7]!.sello['context_sha256'],
     decision: 'deny',
     face: 'objects',
     key: 'secret-key',
-    object: 'o/7',
   });
   const unwrapped = await ask('unwrap', {
     items: list.slice(0, 3).map(({ ciphertext }, i) => ({ ...items[i], ciphertext })),
@@ -236,7 +235,7 @@ t.test('a stream has two records: before its first byte, and at its end', async 
   t.equal(release!.http.request.id, end!.http.request.id);
   t.match(release, {
     event: { action: 'seal', outcome: 'success' },
-    sello: { phase: 'release', bucket: 'photos', object: 'recorded/1', key: 'sse-key' },
+    sello: { phase: 'release', context: { bucket: 'photos', object: 'recorded/1' }, key: 'sse-key' },
   });
   t.match(end, { sello: { phase: 'end', bytes_in: 1000, bytes_out: 1096, aborted: false } });
   await site.post(
@@ -342,7 +341,10 @@ t.test('an upload that breaks off is no sealed object, and on record as what it 
   const reset = await seal('reset', { 'content-length': '5000' });
   reset.stream.close(8);
   for (const object of ['lost', 'reset']) {
-    const of = () => records().findLast(({ sello }) => sello['object'] === object);
+    const of = () =>
+      records().findLast(
+        ({ sello }) => (sello['context'] as { object?: string } | undefined)?.object === object,
+      );
     t.ok(await within(5000, () => of()?.sello['phase'] === 'end'), object);
     t.match(of(), { sello: { aborted: true, bytes_in: 1000 } }, object);
   }
