@@ -19,6 +19,7 @@ import { auditLine } from '../src/audit/line.ts';
 import type { AuditRecord } from '../src/audit/record.ts';
 import { openAuditStream } from '../src/audit/stream.ts';
 import { systemClock } from '../src/clock.ts';
+import type { TrailConfig } from '../src/config/model.ts';
 
 type Append = (record: AuditRecord) => Promise<void> | undefined;
 type Candidate = (file: string) => Append | Promise<Append>;
@@ -173,6 +174,25 @@ const sello =
     return (record) => stream.append(record);
   };
 
+/** The same with hash chain and Merkle tree, checkpoints as by default (none anchored: a keystore is asked every ten seconds). */
+const chained =
+  (mode: 'written' | 'synced'): Candidate =>
+  async (file) => {
+    const trail: TrailConfig = {
+      signingKey: `${file}.key.pem`,
+      checkpointRecords: 10_000,
+      checkpointMs: 10_000,
+      segmentBytes: 67_108_864,
+      segmentAgeMs: 86_400_000,
+      compression: 'zstd',
+      release: 'written',
+      ship: [],
+    };
+    const config = { mode, path: `${file}.trail`, trail, deadlineMs: 2_000, maxRecordsPerSecond: 0 };
+    const stream = await openAuditStream(config, { clock: systemClock, onFault: console.error });
+    return (record) => stream.append(record);
+  };
+
 const candidates: Readonly<Record<string, Candidate>> = {
   none,
   line,
@@ -182,6 +202,8 @@ const candidates: Readonly<Record<string, Candidate>> = {
   ring,
   written: sello('written'),
   synced: sello('synced'),
+  'written+chain': chained('written'),
+  'synced+chain': chained('synced'),
 };
 
 function usualRecord(target: string): AuditRecord {
@@ -320,7 +342,7 @@ async function loop(name: string): Promise<void> {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'sello-bench-audit-'));
   const append = await candidates[name]!(path.join(directory, 'audit.jsonl'));
   const hold = setInterval(() => undefined, 1_000);
-  const line = [name.padEnd(8)];
+  const line = [name.padEnd(13)];
   for (const callers of [1, 8, 32]) {
     const total = callers === 1 ? 6_000 : 20_000;
     let done = 0;
@@ -369,7 +391,7 @@ else {
     for (let i = 0; i < 3; i++) for (const n of names) rounds.get(n)!.push(await measure(n, callers, 1500));
     for (const [n, r] of rounds) {
       console.log(
-        `${String(callers).padStart(2)} callers  ${n.padEnd(8)} ${median(r.map((x) => x.perSecond))
+        `${String(callers).padStart(2)} callers  ${n.padEnd(13)} ${median(r.map((x) => x.perSecond))
           .toFixed(0)
           .padStart(6)} req/s  ` +
           `${median(r.map((x) => x.cpuUsPerRequest))

@@ -80,12 +80,13 @@ function selloConfig(facts: ConfigFacts, processes: number, auditFile: string): 
   return { ...kesConfig(facts), sello: { processes, audit: { mode: 'written', path: auditFile } } };
 }
 
-export async function startBare(ground: Ground, cores: string): Promise<Rival> {
-  const server = await ground.authority.issue('bare', 'server');
+export async function startBare(ground: Ground, cores: string, crypto: 'plain' | 'prepared'): Promise<Rival> {
+  const name = `bare-${crypto}`;
+  const server = await ground.authority.issue(name, 'server');
   const program = join(import.meta.dirname, 'bare-server.ts');
   const child = spawn(
     'taskset',
-    ['-c', cores, process.execPath, ...ground.nodeOptions, program, server.cert, server.key],
+    ['-c', cores, process.execPath, ...ground.nodeOptions, program, server.cert, server.key, crypto],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
   const [line] = (await Promise.race([
@@ -95,7 +96,7 @@ export async function startBare(ground: Ground, cores: string): Promise<Rival> {
   const ports = JSON.parse(line) as { h2: number; h1: number };
   const h1 = `https://127.0.0.1:${String(ports.h1)}`;
   return {
-    name: 'bare',
+    name,
     h2: `https://127.0.0.1:${String(ports.h2)}`,
     h1,
     pid: child.pid!,

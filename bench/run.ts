@@ -70,13 +70,16 @@ try {
   };
 
   const sello = await started(startSello(ground, 'sello', serverCore, 1));
-  const bare = await started(startBare(ground, serverCore));
+  const bare = await started(startBare(ground, serverCore, 'plain'));
+  const prepared = await started(startBare(ground, serverCore, 'prepared'));
   const comparisons: Comparison[] = [];
   for (const scenario of scenarios.filter(wanted)) {
-    const [ours, theirs] = await alternate(scenario, [sello, bare], settings);
-    comparisons.push({ scenario, sello: ours!, bare: theirs! });
+    const [ours, theirs, best] = await alternate(scenario, [sello, bare, prepared], settings);
+    comparisons.push({ scenario, sello: ours!, bare: theirs!, prepared: best! });
     const ratio = (ours!.perSecond / theirs!.perSecond).toFixed(2);
-    progress(`${describe(scenario)}: ${ratio} (${line(ours!)} against ${line(theirs!)})`);
+    progress(
+      `${describe(scenario)}: ${ratio} (${line(ours!)} against ${line(theirs!)}; prepared: ${line(best!)})`,
+    );
   }
   await stopAll();
 

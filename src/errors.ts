@@ -49,6 +49,18 @@ export const errorKinds = {
   SELLO_AUDIT_UNAVAILABLE: { retryable: true, message: 'audit record cannot be written' },
   SELLO_DRAINING: { retryable: true, message: 'server is shutting down' },
   SELLO_CONFIG_INVALID: { retryable: false, message: 'configuration is not valid' },
+  SELLO_OBJECT_NOT_AUTHENTIC: {
+    retryable: false,
+    message: 'object is damaged, incomplete, or not sealed for this key and place',
+  },
+  SELLO_OBJECT_FORMAT_UNKNOWN: { retryable: false, message: 'not a sealed object of a known format' },
+  SELLO_OBJECT_TOO_LARGE: { retryable: false, message: 'object is larger than its format allows' },
+  SELLO_OBJECT_RANGE_INVALID: { retryable: false, message: 'requested range is not satisfiable' },
+  SELLO_SSE_REQUEST_INVALID: {
+    retryable: false,
+    message: 'request for server-side encryption is not valid',
+  },
+  SELLO_SSE_REFUSED: { retryable: false, message: 'this encryption is not allowed here' },
   SELLO_API_KEY_INVALID: { retryable: false, message: 'API key is not valid' },
   SELLO_INTERNAL: { retryable: true, message: 'internal error' },
 } as const satisfies Record<string, ErrorKind>;

@@ -4,7 +4,13 @@ import path from 'node:path';
 import t from 'tap';
 import { parseBytes, parseDuration } from '../src/config/duration.ts';
 import { parseConfig } from '../src/config/index.ts';
-import type { AuditConfig, CacheConfig, LimitsConfig, QuotaConfig } from '../src/config/model.ts';
+import type {
+  AuditConfig,
+  CacheConfig,
+  LimitsConfig,
+  ObjectsConfig,
+  QuotaConfig,
+} from '../src/config/model.ts';
 
 const page = readFileSync(new URL('../docs/limits.md', import.meta.url), 'utf8');
 const defaults = new Map<string, string>();
@@ -19,20 +25,34 @@ const identity = 'a'.repeat(64);
 const config = parseConfig(
   `version: sello/v1
 listeners: [{address: "127.0.0.1:0", tls: {cert: server.crt, key: server.key}}]
-tenants: [{name: app, admins: [${identity}], clients: {auth: off}, keystore: {fs: {path: keys}}}]
+tenants: [{name: app, admins: [${identity}], clients: {auth: off}, keystore: {fs: {path: keys}}, objects: {key: sse}}]
 `,
   { file: path.resolve('sello.yaml'), env: {} },
 );
 const tenant = config.tenants[0]!;
+const trail = tenant.audit.trail!;
 
-const fields: Record<string, LimitsConfig | LimitsConfig['http2'] | QuotaConfig | CacheConfig | AuditConfig> =
-  {
-    limits: config.limits,
-    'limits.http2': config.limits.http2,
-    'tenants[].quota': tenant.quota,
-    cache: tenant.cache,
-    audit: config.serverAudit,
-  };
+const fields: Record<
+  string,
+  | LimitsConfig
+  | LimitsConfig['http2']
+  | QuotaConfig
+  | CacheConfig
+  | AuditConfig
+  | ObjectsConfig
+  | ObjectsConfig['bucketKeys']
+  | Record<string, number>
+> = {
+  limits: config.limits,
+  'limits.http2': config.limits.http2,
+  'tenants[].quota': tenant.quota,
+  cache: tenant.cache,
+  audit: config.serverAudit,
+  objects: tenant.objects!,
+  'objects.bucketKeys': tenant.objects!.bucketKeys,
+  'audit.checkpoint': { records: trail.checkpointRecords, interval: trail.checkpointMs },
+  'audit.segment': { size: trail.segmentBytes, age: trail.segmentAgeMs },
+};
 
 /** The number a field of the model has, whatever unit its name ends in. */
 function inForce(name: string): unknown {

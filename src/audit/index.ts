@@ -9,5 +9,27 @@ export {
   type AuditFile,
   type AuditObserver,
   type AuditStreamOptions,
+  type ChainStatus,
 } from './stream.ts';
 export { hungWriters } from './writer.ts';
+export { objectOf, type ObjectName } from './context.ts';
+export { formatAnchors, parseAnchors, readAnchors, type Anchor } from './anchor.ts';
+export {
+  formatNoteKey,
+  isSignedBy,
+  noteKeyNamed,
+  parseCheckpoint,
+  parseNoteKey,
+  type Checkpoint,
+  type NoteKey,
+} from './checkpoint.ts';
+export { checkProof, formatProof, parseProof, proveRecord } from './proof.ts';
+export { searchTrail, type SearchFilter } from './search.ts';
+export { readDescription, streamFolders } from './segment.ts';
+export {
+  verifyTrail,
+  type Finding,
+  type StreamReport,
+  type TrailReport,
+  type VerifyOptions,
+} from './verifier.ts';

@@ -29,6 +29,8 @@ const room = {
   path: 1024,
   operation: 16,
   key: 96,
+  bucket: 64,
+  object: 512,
   contextSha256: 64,
   rule: 384,
   error: 64,
@@ -105,6 +107,14 @@ export function auditLine(record: AuditRecord): string {
   if (record.rule !== undefined) line += `,"rule":{"name":"${text(record.rule, 'rule')}"}`;
 
   let own = '';
+  if (record.aborted !== undefined) own += `"aborted":${record.aborted === true ? 'true' : 'false'},`;
+  if (record.bytesIn !== undefined) own += `"bytes_in":${whole(record.bytesIn)},`;
+  if (record.bytesOut !== undefined) own += `"bytes_out":${whole(record.bytesOut)},`;
+  if (record.bucket !== undefined) {
+    own += `"context":{"bucket":"${text(record.bucket, 'bucket')}"`;
+    if (record.object !== undefined) own += `,"object":"${text(record.object, 'object')}"`;
+    own += '},';
+  }
   if (record.contextSha256 !== undefined)
     own += `"context_sha256":"${text(record.contextSha256, 'contextSha256')}",`;
   if (record.count !== undefined) own += `"count":${whole(record.count)},`;
@@ -112,6 +122,8 @@ export function auditLine(record: AuditRecord): string {
   let tail = `"face":"${face}"`;
   if (record.key !== undefined) tail += `,"key":"${text(record.key, 'key')}"`;
   if (known === undefined) tail += `,"operation":"${text(operation!, 'operation')}"`;
+  if (record.phase !== undefined) tail += `,"phase":"${record.phase === 'end' ? 'end' : 'release'}"`;
+  if (record.scope !== undefined) tail += ',"scope":"bucket"';
   if (record.vaultRequestId !== undefined)
     tail += `,"vault_request_id":"${text(record.vaultRequestId, 'vaultRequestId')}"`;
   tail += '}';
@@ -236,6 +248,8 @@ const fieldNames: Readonly<Record<keyof typeof room, string>> = {
   path: 'url.path',
   operation: 'event.action',
   key: 'sello.key',
+  bucket: 'sello.context.bucket',
+  object: 'sello.context.object',
   contextSha256: 'sello.context_sha256',
   rule: 'rule.name',
   error: 'error.code',

@@ -6,6 +6,7 @@ export class NoStream implements AuditFile {
   readonly #listeners = new Set<(record: AuditRecord) => void>();
   readonly trouble = undefined;
   readonly queued = 0;
+  readonly chain = undefined;
 
   append(record: AuditRecord): undefined {
     for (const listener of this.#listeners) listener(record);

@@ -27,8 +27,19 @@ export interface AuditRecord {
   readonly path?: string | undefined;
   readonly operation?: Operation | undefined;
   readonly key?: string | undefined;
-  /** Bucket and object where the encryption context names them; other context values never appear in clear. */
+  /** Bucket and object, where the encryption context names them, or the request itself; no other value of a context appears in clear. */
+  readonly bucket?: string | undefined;
+  readonly object?: string | undefined;
   readonly contextSha256?: string | undefined;
+  /** `bucket`: the data key serves more objects of the bucket than this one. */
+  readonly scope?: 'bucket' | undefined;
+  /** Of two records of one stream: `release` is written before its first byte leaves, `end` when it is over. */
+  readonly phase?: 'release' | 'end' | undefined;
+  /** Bytes of body that came and went, in the record of a stream's end. */
+  readonly bytesIn?: number | undefined;
+  readonly bytesOut?: number | undefined;
+  /** The stream ended before it was whole. */
+  readonly aborted?: boolean | undefined;
   readonly decision: 'allow' | 'deny' | 'none';
   /** The rule that decided, such as `policy app: allow /v1/key/generate/app*` or `admin`. */
   readonly rule?: string | undefined;

@@ -3,22 +3,28 @@
  * `append` resolves.
  *
  * Records of one turn of the event loop, and those that arrive while a write is under way, travel together: one write(2)
- * and, for `synced`, one fdatasync(2) for all of them (group commit). Order is the order of the appends.
+ * and, for `synced`, one fdatasync(2) for all of them (group commit). Order is the order of the appends. Handing a batch to the
+ * thread costs some 60 µs where both share a core, so a batch is a whole turn's; only a lone caller's record goes at once.
  *
  * When the disk is slow past the deadline the stream is *stalled*, when it answers with an error it has *failed*: every
  * waiting record and every further one is refused at once, so nothing piles up. What had not been handed to the disk yet is
  * dropped with its refusal; what had been may still reach the file. The stream resumes by itself, with a record that says
  * how many were refused and for how long.
  */
+import { hostname } from 'node:os';
 import { getSystemErrorName } from 'node:util';
-import type { AuditConfig } from '../config/model.ts';
+import type { AuditConfig, TrailConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import type { Clock, Timer } from '../clock.ts';
+import type { RecordStore } from '../keystores/index.ts';
 import { Batch, ignore } from './batch.ts';
 import { auditLine } from './line.ts';
 import { NoStream } from './no-stream.ts';
 import type { AuditRecord, AuditStream } from './record.ts';
 import { slotBatchBytes } from './slot.ts';
+import { Shipper } from './ship/shipper.ts';
+import { openTrail, type Trail } from './trail.ts';
+import type { TrailHead, TrailPosition } from './trail-target.ts';
 import { takeSlot, threadKey, type Slot } from './writer.ts';
 
 export interface AuditStreamOptions {
@@ -30,13 +36,19 @@ export interface AuditStreamOptions {
   readonly observer?: AuditObserver | undefined;
   /** Other processes append to the same file (`processes: N`). */
   readonly sharedFile?: boolean;
+  /** Where a trail's anchors are kept: the tenant's keystore. */
+  readonly records?: RecordStore | undefined;
   /** How often to look whether the path still names the open file. */
   readonly identityCheckMs?: number;
 }
 
 export interface AuditFault {
-  /** `torn`: a line that a crash or a full disk had left half-written was closed off. */
-  readonly kind: 'stalled' | 'failed' | 'recovered' | 'torn';
+  /**
+   * `torn`: a line that a crash or a full disk had left half-written was closed off, or moved to quarantine.
+   * `unshipped`: a target does not take records; they wait in the trail.
+   * `unproven`: records are written, and something about their proof is amiss (no checkpoint, no anchor, a stream left behind).
+   */
+  readonly kind: 'stalled' | 'failed' | 'recovered' | 'torn' | 'unproven' | 'unshipped';
   readonly path: string;
   /** For people, such as `write failed: ENOSPC`. */
   readonly detail: string;
@@ -59,6 +71,19 @@ export interface AuditFile extends AuditStream {
   readonly trouble: string | undefined;
   /** Records that wait for the disk. */
   readonly queued: number;
+  /** How the stream's chain stands; undefined for a plain file. */
+  readonly chain: ChainStatus | undefined;
+}
+
+export interface ChainStatus {
+  readonly stream: string;
+  readonly records: number;
+  /** Records that the latest checkpoint is over. */
+  readonly checkpointed: number;
+  /** Why checkpoints or anchors are behind. */
+  readonly trouble: string | undefined;
+  /** Records that each target has acknowledged. */
+  readonly shipped: readonly number[];
 }
 
 /** What may wait: half a second of a busy server. More than that means the disk does not keep up. */
@@ -70,19 +95,54 @@ const lastRetryMs = 1_000;
 
 const identityCheckMs = 1_000;
 
-/** How long a batch may gather records while every turn of the event loop brings more. */
-const gatherMs = 0.5;
+/** After this many batches of one record in a row there is a lone caller: its records are written at once, nothing would join them. */
+const loneBatches = 8;
 
-/** A record that comes this long after the one before is written at once: it is a lone caller's, and nothing more comes. */
-const aloneMs = 0.12;
+/** Two records closer than this are not one caller's: it has to get its answer and to ask again. */
+const companyMs = 0.12;
+
+/** A trail of ten million records is read through in this time; most starts take milliseconds. */
+const openDeadlineMs = 60_000;
 
 /** @throws SelloError SELLO_AUDIT_UNAVAILABLE when the file cannot be opened within the deadline. */
 export async function openAuditStream(config: AuditConfig, options: AuditStreamOptions): Promise<AuditFile> {
   if (config.mode === 'off') return new NoStream();
   const key = await threadKey(config.path, config.mode === 'synced');
-  const stream = new FileStream(config, options, key);
+  const trail =
+    config.trail === undefined ? undefined : await openTrailOf(config, config.trail, options, key);
+  const stream = new FileStream(config, options, key, trail);
   await stream.start();
   return stream;
+}
+
+/** @throws SelloError SELLO_AUDIT_UNAVAILABLE, after the deadline at the latest */
+async function openTrailOf(
+  { path: folder, deadlineMs }: AuditConfig,
+  config: TrailConfig,
+  { clock, tenant, records }: AuditStreamOptions,
+  disk: string,
+): Promise<Trail> {
+  const late = Promise.withResolvers<never>();
+  const unavailable = (detail: string, cause?: unknown): SelloError =>
+    new SelloError('SELLO_AUDIT_UNAVAILABLE', { detail: `${folder}: ${detail}`, cause });
+  // A stream whose position was lost is read from its first record on: that may take longer than a write.
+  const timer = clock.setTimer(Math.max(deadlineMs, openDeadlineMs), () =>
+    late.reject(unavailable('the trail cannot be opened in time')),
+  );
+  try {
+    return await Promise.race([
+      openTrail(folder, config, { tenant, records, disk, nowMs: () => clock.now() }),
+      late.promise,
+    ]);
+  } catch (error) {
+    if (error instanceof SelloError) throw error;
+    throw unavailable(
+      `the trail cannot be opened: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
+      error,
+    );
+  } finally {
+    timer.cancel();
+  }
 }
 
 type State = 'ok' | 'stalled' | 'failed';
@@ -92,6 +152,18 @@ class FileStream implements AuditFile {
   readonly #options: AuditStreamOptions;
   readonly #clock: Clock;
   readonly #key: string;
+  /** Undefined for a plain file. */
+  #trail: Trail | undefined;
+  /** Where the stream stood when last asked. */
+  #position: TrailPosition | undefined;
+  #segmentSinceMs = 0;
+  /** Asks for the stream's head, oldest first. */
+  #headsWanted: { readonly roll: boolean; readonly done: (head: TrailHead) => void }[] = [];
+  #beat: Timer | undefined;
+  /** The stream hangs with its thread, and another one has to be begun. */
+  #lostTrail = false;
+  #toldTrouble: string | undefined;
+  #shippers: Shipper[] = [];
   readonly #listeners = new Set<(record: AuditRecord) => void>();
   #slot: Slot;
   #state: State = 'ok';
@@ -107,8 +179,8 @@ class FileStream implements AuditFile {
   #queuedRecords = 0;
   #queuedBytes = 0;
   #appendedAtMs = -Infinity;
-  /** Records that waited when the flush was last put off. */
-  #seenRecords = 0;
+  /** Batches of one record in a row. */
+  #singles = 0;
   #flushPlanned = false;
   #deadline: Timer | undefined;
   #retry: Timer | undefined;
@@ -120,11 +192,13 @@ class FileStream implements AuditFile {
   /** Called once nothing is under way and nothing waits. */
   #drained: (() => void) | undefined;
 
-  constructor(config: AuditConfig, options: AuditStreamOptions, key: string) {
+  constructor(config: AuditConfig, options: AuditStreamOptions, key: string, trail: Trail | undefined) {
     this.#config = config;
     this.#options = options;
     this.#clock = options.clock;
     this.#key = key;
+    this.#trail = trail;
+    this.#position = trail?.position;
     this.#slot = this.#takeSlot();
   }
 
@@ -134,6 +208,20 @@ class FileStream implements AuditFile {
 
   get queued(): number {
     return this.#queuedRecords;
+  }
+
+  get chain(): ChainStatus | undefined {
+    if (this.#trail === undefined) return undefined;
+    const { stream, notary } = this.#trail;
+    const { trouble, last } = notary;
+    const shipped = this.#shippers.map(({ acknowledged }) => acknowledged);
+    return {
+      stream,
+      records: this.#slot.size,
+      checkpointed: last?.size ?? this.#trail.position.size,
+      trouble,
+      shipped,
+    };
   }
 
   async start(): Promise<void> {
@@ -150,11 +238,13 @@ class FileStream implements AuditFile {
         timer.cancel();
         if (outcome === 0) {
           this.#noticeTornLines();
+          this.#beginTrail();
           resolve();
           return;
         }
         this.#closing = true;
         this.#slot.close(ignore);
+        void this.#trail?.release();
         reject(this.#unavailable(`${this.#config.path}: open failed: ${getSystemErrorName(outcome)}`));
       });
     });
@@ -173,10 +263,10 @@ class FileStream implements AuditFile {
     this.#queuedRecords++;
     this.#queuedBytes += line.length;
     const nowMs = this.#clock.monotonic();
-    const isAlone = nowMs - this.#appendedAtMs >= aloneMs;
+    if (nowMs - this.#appendedAtMs < companyMs) this.#singles = 0;
     this.#appendedAtMs = nowMs;
     if (!this.#busy && !this.#flushPlanned) {
-      if (isAlone) this.#next();
+      if (this.#singles >= loneBatches) this.#next();
       else {
         this.#flushPlanned = true;
         setImmediate(this.#flush);
@@ -209,20 +299,56 @@ class FileStream implements AuditFile {
       await new Promise<void>((resolve) => (this.#drained = resolve));
     }
     this.#deadline?.cancel();
+    this.#beat?.cancel();
     for (const resolve of this.#reopenWanted.splice(0)) resolve();
+    await this.#withinDeadline(this.#lastCheckpoint());
+    for (const shipper of this.#shippers) {
+      if (shipper.trouble === undefined) await this.#withinDeadline(shipper.shipped(this.#slot.size));
+      await this.#withinDeadline(shipper.close());
+    }
+    await this.#withinDeadline(
+      new Promise<void>((resolve) => {
+        this.#slot.close(() => {
+          resolve();
+          if (!this.#slot.hung) void this.#trail?.release();
+        });
+      }),
+    );
+  }
+
+  async #withinDeadline(work: Promise<void> | undefined): Promise<void> {
+    if (work === undefined) return;
     await new Promise<void>((resolve) => {
       const timer = this.#clock.setTimer(this.#config.deadlineMs, resolve);
-      this.#slot.close(() => {
+      void work.then(() => {
         timer.cancel();
         resolve();
       });
     });
   }
 
+  /** Over all records, for the anchor to say that the stream has ended. */
+  #lastCheckpoint(): Promise<void> | undefined {
+    const { notary } = this.#trail ?? {};
+    if (notary === undefined || this.#state !== 'ok') return undefined;
+    return new Promise<void>((resolve) => {
+      this.#headsWanted.push({
+        roll: false,
+        done: (head) => void notary.checkpoint(head, true).then(resolve),
+      });
+      this.#next();
+    });
+  }
+
   #takeSlot(): Slot {
     this.#tornSeen = 0;
+    const { path, trail } = this.#config;
     return takeSlot(this.#key, {
-      path: this.#config.path,
+      path: this.#trail?.folder ?? path,
+      trail:
+        this.#trail === undefined
+          ? undefined
+          : { stream: this.#trail.stream, position: this.#position!, segmentBytes: trail!.segmentBytes },
       sync: this.#config.mode === 'synced',
       shared: this.#options.sharedFile ?? false,
       identityCheckMs: this.#options.identityCheckMs ?? identityCheckMs,
@@ -239,17 +365,8 @@ class FileStream implements AuditFile {
   }
 
   readonly #flush = (): void => {
-    // While every turn of the event loop brings more records, the batch may grow a little: waking the thread is what costs.
-    const first = this.#waiting[0];
-    if (this.#queuedRecords > this.#seenRecords && first !== undefined) {
-      this.#seenRecords = this.#queuedRecords;
-      if (this.#clock.monotonic() - first.firstAtMs < gatherMs) {
-        setImmediate(this.#flush);
-        return;
-      }
-    }
+    this.#singles = this.#queuedRecords === 1 ? this.#singles + 1 : 0;
     this.#flushPlanned = false;
-    this.#seenRecords = 0;
     this.#next();
   };
 
@@ -258,6 +375,11 @@ class FileStream implements AuditFile {
     if (this.#busy || this.#state !== 'ok') return;
     if (this.#reopenWanted.length > 0) {
       this.#open();
+      return;
+    }
+    const wanted = this.#headsWanted.shift();
+    if (wanted !== undefined) {
+      this.#takeHead(wanted);
       return;
     }
     const batch = this.#waiting.shift();
@@ -319,7 +441,8 @@ class FileStream implements AuditFile {
         batch.lines.length,
         (this.#clock.monotonic() - batch.firstAtMs) / 1000,
       );
-      batch.resolve();
+      if (this.#trail === undefined) batch.resolve();
+      else this.#chained(batch);
       if (batch.records !== undefined) this.#tell(batch.records);
     }
     this.#resume();
@@ -373,8 +496,152 @@ class FileStream implements AuditFile {
     const torn = this.#slot.tornLines;
     if (torn === this.#tornSeen) return;
     this.#tornSeen = torn;
-    const detail = 'a line that was not written to its end was closed off';
+    const done = this.#trail === undefined ? 'closed off' : 'moved to quarantine';
+    const detail = `a line that was not written to its end was ${done}`;
     this.#options.onFault({ kind: 'torn', path: this.#config.path, detail, refused: 0 });
+    // Once the stream is open: the quarantine is part of its history.
+    if (this.#trail !== undefined) queueMicrotask(() => void this.append(this.#remark(detail)));
+  }
+
+  #remark(reason: string): AuditRecord {
+    return { ...this.#note(reason, 0, 1), status: 200, error: undefined, count: undefined };
+  }
+
+  #beginTrail(): void {
+    const trail = this.#trail;
+    if (trail === undefined) return;
+    this.#segmentSinceMs = this.#clock.monotonic();
+    for (const notice of trail.notices) this.#announce('unproven', notice);
+    if (this.#options.tenant !== undefined && this.#options.records === undefined)
+      this.#announce(
+        'unproven',
+        'the keystore has no place for anchors: who rules this node can cut or rewrite the log unnoticed',
+      );
+    void this.append(this.#remark(`audit stream opened by process ${process.pid} of ${hostname()}`));
+    this.#startShipping();
+    this.#startBeat();
+  }
+
+  #startBeat(): void {
+    this.#beat?.cancel();
+    this.#beat = this.#clock.setTimer(this.#config.trail!.checkpointMs, () => {
+      const { segmentAgeMs } = this.#config.trail!;
+      const roll = this.#clock.monotonic() - this.#segmentSinceMs >= segmentAgeMs;
+      const { trouble } = this.#trail!.notary;
+      if (roll || trouble !== undefined || this.#slot.size > this.#position!.size) this.#wantHead(roll);
+      this.#startBeat();
+    });
+    this.#beat.keepAlive(false);
+  }
+
+  #chained(batch: Batch): void {
+    const { size } = this.#slot;
+    for (const shipper of this.#shippers) shipper.grown(size);
+    if (this.#config.trail!.release === 'shipped') this.#releaseShipped(batch, size);
+    else batch.resolve();
+    this.#checkpointIfDue();
+  }
+
+  /** Written, and released once the first target has it. */
+  #releaseShipped(batch: Batch, size: number): void {
+    const timer = this.#clock.setTimer(this.#config.deadlineMs, () => {
+      this.#options.observer?.refused(batch.count);
+      const why = this.#shippers[0]?.trouble ?? 'no acknowledgement in time';
+      batch.reject(this.#unavailable(`recorded, and not released: ${why}`));
+    });
+    void this.#shippers[0]?.shipped(size).then(() => {
+      timer.cancel();
+      batch.resolve();
+    });
+  }
+
+  #startShipping(): void {
+    const { folder, stream } = this.#trail!;
+    this.#shippers = this.#config.trail!.ship.map(
+      (target) =>
+        new Shipper(
+          target,
+          {
+            folder,
+            stream,
+            disk: this.#key,
+            clock: this.#clock,
+            onTrouble: (trouble) =>
+              this.#announce(
+                trouble === undefined ? 'recovered' : 'unshipped',
+                trouble ?? 'records are shipped again',
+              ),
+          },
+          this.#slot.size,
+        ),
+    );
+  }
+
+  #checkpointIfDue(): void {
+    const grown = this.#slot.size - this.#position!.size;
+    if (this.#slot.sealedSegments > 0 || grown >= this.#config.trail!.checkpointRecords)
+      this.#wantHead(false);
+  }
+
+  #wantHead(roll: boolean): void {
+    // One at a time: the next one says all that this one would.
+    if (this.#headsWanted.length > 0 || this.#closing) return;
+    const { notary } = this.#trail!;
+    this.#headsWanted.push({
+      roll,
+      done: (head) => {
+        void notary.checkpoint(head).then(() => this.#tellUnproven(notary.trouble));
+      },
+    });
+    this.#next();
+  }
+
+  /** Told once when it begins, and again when it changes. */
+  #tellUnproven(trouble: string | undefined): void {
+    if (trouble === this.#toldTrouble) return;
+    this.#toldTrouble = trouble;
+    if (trouble === undefined) this.#announce('recovered', 'checkpoints are made and anchored again');
+    else this.#announce('unproven', trouble);
+  }
+
+  #announce(kind: AuditFault['kind'], detail: string): void {
+    this.#options.onFault({ kind, path: this.#config.path, detail, refused: 0 });
+  }
+
+  #takeHead({ roll, done }: { roll: boolean; done: (head: TrailHead) => void }): void {
+    this.#begin();
+    this.#slot.head(roll, (outcome, head) => {
+      this.#end();
+      if (head === undefined) {
+        this.#fail(`new segment failed: ${getSystemErrorName(outcome)}`);
+        return;
+      }
+      if (roll || head.sealed.length > 0) this.#segmentSinceMs = this.#clock.monotonic();
+      this.#position = head;
+      done(head);
+      this.#resume();
+    });
+    this.#watch();
+  }
+
+  /** Another stream, for the one at hand hangs with its thread: what it still writes must not mix with what comes now. */
+  async #beginAnew(): Promise<void> {
+    this.#busy = true;
+    this.#busySinceMs = this.#clock.monotonic();
+    try {
+      this.#trail = await openTrailOf(this.#config, this.#config.trail!, this.#options, this.#key);
+    } catch (error) {
+      this.#busy = false;
+      this.#fail(error instanceof SelloError ? (error.detail ?? error.message) : String(error));
+      return;
+    }
+    this.#busy = false;
+    this.#lostTrail = false;
+    for (const shipper of this.#shippers) void shipper.close();
+    this.#position = this.#trail.position;
+    this.#slot = this.#takeSlot();
+    this.#startShipping();
+    this.#open();
   }
 
   /** Keeps a timer on the oldest thing under way. */
@@ -414,12 +681,22 @@ class FileStream implements AuditFile {
   #recover(): void {
     this.#retry?.cancel();
     if (this.#busy || this.#closing) return;
+    if (this.#lostTrail) {
+      void this.#beginAnew();
+      return;
+    }
     if (!this.#slot.alive) this.#slot = this.#takeSlot();
     this.#open();
   }
 
   #giveUpThread(): void {
     this.#slot.abandon();
+    if (this.#trail !== undefined) {
+      this.#writing = undefined;
+      this.#lostTrail = true;
+      void this.#beginAnew();
+      return;
+    }
     this.#slot = this.#takeSlot();
     this.#busy = false;
     this.#writing = undefined;

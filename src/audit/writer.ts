@@ -10,8 +10,10 @@ import { constants } from 'node:os';
 import fs from 'node:fs';
 import path from 'node:path';
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
+import type { TrailHead } from './trail-target.ts';
 import {
   bellField,
+  sizeLowValues,
   slotBatchBytes,
   slotCommand,
   slotField,
@@ -201,6 +203,16 @@ export class Slot {
     return this.#state[slotField.torn]!;
   }
 
+  /** Records in the chain of a trail's stream. */
+  get size(): number {
+    return this.#state[slotField.sizeHigh]! * sizeLowValues + this.#state[slotField.sizeLow]!;
+  }
+
+  /** Segments of a trail sealed since its last head. */
+  get sealedSegments(): number {
+    return this.#state[slotField.sealed]!;
+  }
+
   open(done: (outcome: Outcome) => void): void {
     this.#run(slotCommand.open, done);
   }
@@ -212,6 +224,14 @@ export class Slot {
   write(lines: string, done: (outcome: Outcome) => void, patient: boolean): void {
     this.#state[slotField.length] = this.#bytes.write(lines, 0, 'latin1');
     this.#run(slotCommand.write, done, patient);
+  }
+
+  /** Where a trail's stream stands; `roll` seals its segment first. */
+  head(roll: boolean, done: (outcome: Outcome, head: TrailHead | undefined) => void): void {
+    this.#run(roll ? slotCommand.roll : slotCommand.head, (outcome) => {
+      const text = this.#bytes.toString('latin1', 0, this.#state[slotField.length]);
+      done(outcome, outcome === 0 ? (JSON.parse(text) as TrailHead) : undefined);
+    });
   }
 
   /** Frees the slot; a thread in a hung call is given up. */

@@ -1,7 +1,7 @@
 /** `sello config check FILE` */
 import type { ConfigNotice } from '../config/model.ts';
 import { type CliCommand, child, examples } from './command.ts';
-import { placed, toConfigFailure } from './config-failure.ts';
+import { isConfigError, placed, toConfigFailure } from './config-failure.ts';
 import { Failure } from './failure.ts';
 import { type Io, write } from './io.ts';
 
@@ -17,7 +17,11 @@ export function configCheck(parent: CliCommand): void {
     command.checkArguments(given, ['no configuration file specified']);
     const { io } = command;
     const file = given[0]!;
-    const { tenants, notices } = await findings(io, file).catch((error: unknown) => {
+    const { tenants, notices } = await findings(io, file).catch(async (error: unknown) => {
+      if (options.json === true && isConfigError(error)) {
+        const problems = error.problems.map(({ message, line }) => ({ level: 'error', line, message }));
+        await write(io.stdout, `${JSON.stringify({ file, ok: false, tenants: [], findings: problems })}\n`);
+      }
       throw toConfigFailure(error, file);
     });
     const errors = notices.filter((notice) => notice.failsCheck).length;

@@ -29,7 +29,7 @@ export function toConfigFailure(error: unknown, file: string): unknown {
 }
 
 /** By name: the class itself would load all of configuration into commands that never read one. */
-function isConfigError(error: unknown): error is ConfigError {
+export function isConfigError(error: unknown): error is ConfigError {
   return error instanceof SelloError && error.name === 'ConfigError';
 }
 

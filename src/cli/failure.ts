@@ -1,8 +1,8 @@
 /** How a command ends when it cannot do its work: one line what is wrong, one line what to do. */
 import { ClientError, ConnectionError } from '../client/index.ts';
 
-/** Exit codes (docs/cli.md). `usage` is for a command line that asks for nothing, as KES: the usage is printed. */
-export const exitCodes = { ok: 0, failure: 1, usage: 2 } as const;
+/** Exit codes (docs/cli.md). `unattested`: an audit trail is in order, and nothing kept elsewhere says that it is complete. `usage` is for a command line that asks for nothing, as KES: the usage is printed. */
+export const exitCodes = { ok: 0, failure: 1, usage: 2, unattested: 3 } as const;
 
 /** A failure as a person reads it, after `Error: `. */
 export class Failure extends Error {
@@ -23,7 +23,14 @@ export class Failure extends Error {
 }
 
 /** The output said it all; only the exit code is left to set. */
-export class SaidAlready extends Error {}
+export class SaidAlready extends Error {
+  readonly exitCode: number;
+
+  constructor(why = 'said already', exitCode: number = exitCodes.failure) {
+    super(why);
+    this.exitCode = exitCode;
+  }
+}
 
 /** Runs `work`; a failure of the server or of the way to it becomes a {@link Failure} that begins with `prefix`. */
 export async function failingWith<T>(prefix: string, work: Promise<T>): Promise<T> {

@@ -1,11 +1,14 @@
 /** The command line: all commands, and how each ends. */
 import { CommanderError } from 'commander';
 import { CliCommand, UsageWanted, examples } from './command.ts';
+import { audit } from './audit.ts';
 import { completion } from './completion.ts';
+import { convert } from './convert.ts';
 import { config } from './config.ts';
 import { dev } from './dev.ts';
 import { Failure, SaidAlready, exitCodes, toFailure } from './failure.ts';
 import { identity } from './identity.ts';
+import { inspect } from './inspect.ts';
 import { type Io, processIo, write } from './io.ts';
 import { key } from './key.ts';
 import { keystore } from './keystore.ts';
@@ -14,7 +17,9 @@ import { log } from './log.ts';
 import { ls } from './ls.ts';
 import { migrate } from './migrate.ts';
 import { metrics } from './metrics.ts';
+import { open } from './open.ts';
 import { policy } from './policy.ts';
+import { seal } from './seal.ts';
 import { serve } from './serve.ts';
 import { status } from './status.ts';
 import { styleOf } from './style.ts';
@@ -56,10 +61,16 @@ function build(io: Io, ended: (exitCode: number) => void): CliCommand {
   policy(top);
   identity(top);
   ls(top);
+  top.commandsGroup('Files:');
+  seal(top);
+  open(top);
+  inspect(top);
+  convert(top);
   top.commandsGroup('Watching a server:');
   status(top);
   metrics(top);
   log(top);
+  audit(top);
   top.commandsGroup('Other:');
   completion(top);
   examples(top, [
@@ -80,7 +91,7 @@ async function end(error: unknown, io: Io): Promise<number> {
     await write(io.stderr, error.command.helpInformation());
     return exitCodes.usage;
   }
-  if (error instanceof SaidAlready) return exitCodes.failure;
+  if (error instanceof SaidAlready) return error.exitCode;
   // The reader of our output has gone, as `head` does: nobody is left to tell.
   if (error instanceof Error && 'code' in error && error.code === 'EPIPE') return exitCodes.failure;
   const failure =

@@ -30,6 +30,9 @@ export interface CheckOptions {
 /** A certificate with less life than this is worth a word. */
 const expiresSoonMs = 30 * 24 * 3_600_000;
 
+/** Of a short life only the last third is soon: that is when certificate tools renew. */
+const soonPartOfLife = 1 / 3;
+
 /** Notices with `failsCheck` are faults that keep the server from starting or from doing what the file says. */
 export async function checkConfig(config: Config, options: CheckOptions = {}): Promise<ConfigNotice[]> {
   const check = new Check(options.nowMs ?? Date.now(), options.env ?? process.env);
@@ -81,7 +84,7 @@ class Check {
     }
   }
 
-  async audit(whose: string, { mode, path }: AuditConfig): Promise<void> {
+  async audit(whose: string, { mode, path, trail }: AuditConfig): Promise<void> {
     if (mode === 'off') {
       this.#word(`${whose} writes no audit records`);
       return;
@@ -89,7 +92,12 @@ class Check {
     if (path === '-') return;
     // Without a record no key is released, so a file that cannot be written stops all service.
     const existing = await stat(path).catch(() => undefined);
-    if (existing?.isDirectory()) this.#fault(`audit file '${path}' of ${whose} is a folder`);
+    if (trail !== undefined && existing !== undefined) {
+      await this.#folder(path, `audit trail '${path}' of ${whose}`, undefined);
+      return;
+    }
+    if (existing?.isDirectory())
+      this.#fault(`audit file '${path}' of ${whose} is a folder: for a trail write '${path}/'`);
     else if (existing !== undefined)
       await this.#may(path, constants.W_OK, `audit file '${path}' of ${whose}`, 'written');
     else
@@ -238,7 +246,10 @@ class Check {
     if (until <= this.#nowMs) this.#fault(`${what} expired on ${validToDate.toISOString()}`);
     else if (validFromDate.getTime() > this.#nowMs) {
       this.#fault(`${what} is not valid before ${validFromDate.toISOString()}`);
-    } else if (until - this.#nowMs < expiresSoonMs) {
+    } else if (
+      until - this.#nowMs <
+      Math.min(expiresSoonMs, (until - validFromDate.getTime()) * soonPartOfLife)
+    ) {
       this.#word(`${what} expires soon, on ${validToDate.toISOString()}`);
     }
   }

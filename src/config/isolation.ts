@@ -20,6 +20,7 @@ export function isolationProblems(config: Config): IsolationProblem[] {
     ...sharedStores(config.tenants),
     ...sharedVaultFolders(config.tenants),
     ...sharedAuditFiles(config),
+    ...unacknowledged(config),
     ...sharedAddresses(config),
   ];
 }
@@ -117,6 +118,15 @@ function vaultFolders({ keystore }: TenantConfig) {
   };
 }
 
+/** Syslog acknowledges nothing, so no key could wait for it. */
+function unacknowledged({ tenants }: Config): IsolationProblem[] {
+  return tenants.flatMap(({ audit: { trail } }, i) => {
+    if (trail?.release !== 'shipped' || trail.ship[0]?.kind === 'webhook') return [];
+    const message = "'release: shipped' needs a webhook as the first of 'ship'";
+    return [{ message, path: ['tenants', i, 'audit'] }];
+  });
+}
+
 function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] {
   const problems: IsolationProblem[] = [];
   const written = tenants.map((tenant, i) => ({ ...tenant.audit, tenant: `tenant '${tenant.name}'`, i }));
@@ -134,12 +144,12 @@ function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] 
   }
   for (const tenant of tenants) {
     const store = storePath(tenant);
-    for (const { mode, path, tenant: writer, i } of written) {
+    for (const { mode, path, trail, tenant: writer, i } of written) {
       if (
         store === undefined ||
         mode === 'off' ||
         path === '-' ||
-        !isBelow(dirname(place(path)), place(store))
+        !isBelow(trail === undefined ? dirname(place(path)) : place(path), place(store))
       )
         continue;
       const message = `${writer} writes its audit file into the keystore '${store}'`;

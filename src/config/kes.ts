@@ -19,6 +19,7 @@ import { routesOf } from './routes.ts';
 import { kesSchema } from './schema-kes.ts';
 import type { KesFile } from './schema-kes.ts';
 import { cacheOf, limitsOf, probesOf, quotaOf } from './shared.ts';
+import { placeOf } from './trail.ts';
 import { locate } from './tree.ts';
 import type { MappingTree } from './tree.ts';
 import { kesVaultOf } from './vault.ts';
@@ -38,7 +39,8 @@ export function kesConfig(tree: MappingTree, place: KesPlace, problems: ProblemL
   const modern = modernise(tree, problems);
   const file = read(kesSchema, modern.tree, { problems, folder: place.folder });
   const kes = new KesReader(file, modern.tree, problems);
-  const audit = kes.audit();
+  const keystore = kes.keystore(modern.namesKeystore);
+  const audit = kes.audit(keystore);
   const limits = limitsOf(file.sello.limits);
   const version = file.version;
   if (version !== undefined && version !== 'v1') {
@@ -56,7 +58,7 @@ export function kesConfig(tree: MappingTree, place: KesPlace, problems: ProblemL
       proxy: kes.proxy(),
     },
     policies: kes.policies(),
-    keystore: kes.keystore(modern.namesKeystore),
+    keystore,
     cache: cacheOf(file.sello.cache, {
       expiry: file.cache.expiry.any,
       unused: file.cache.expiry.unused,
@@ -104,7 +106,12 @@ export function kesConfig(tree: MappingTree, place: KesPlace, problems: ProblemL
       format: file.log.format.toLowerCase() === 'text' ? 'pretty' : 'json',
     },
     // Refusals go to standard output as KES's events do, unless audit is off: then nothing is written.
-    serverAudit: { ...audit, path: '-', maxRecordsPerSecond: file.sello.audit?.maxRecordsPerSecond ?? 100 },
+    serverAudit: {
+      ...audit,
+      path: '-',
+      trail: undefined,
+      maxRecordsPerSecond: file.sello.audit?.maxRecordsPerSecond ?? 100,
+    },
     tenants: [tenant],
     propagationMs: file.sello.propagation,
     warnings: problems.notices,
@@ -229,12 +236,12 @@ class KesReader {
   }
 
   /** KES writes audit events at level INFO to standard output. */
-  audit(): AuditConfig {
+  audit(keystore: KeystoreConfig): AuditConfig {
     const level = this.level('audit');
     const own = this.#file.sello.audit;
     return {
       mode: own?.mode ?? (level > slogInfo ? 'off' : 'written'),
-      path: own?.path ?? '-',
+      ...(own === undefined ? { path: '-' } : placeOf(own.path, own, keystore)),
       deadlineMs: own?.deadline ?? 2000,
       maxRecordsPerSecond: 0,
     };

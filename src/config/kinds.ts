@@ -64,7 +64,16 @@ export const kinds = {
   },
   'path or -': {
     means: "a path, or '-' for standard output",
-    parse: (text, folder) => (text === '-' ? text : parsePath(text, folder)),
+    parse: (text, folder) => (text === '-' ? text : parsePathOrFolder(text, folder)),
+  },
+  'HTTP URL': {
+    means: "a URL such as 'https://siem.example.com/ingest' (http only for loopback addresses)",
+    parse: parseHttpUrl,
+  },
+  'host and port': {
+    means: "a host and a port, such as 'syslog.example.com:6514'",
+    parse: (text) =>
+      /^(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}$/.test(text) ? text : undefined,
   },
   'path or system': {
     means: "a path, or 'system' for the CAs of the operating system",
@@ -165,6 +174,21 @@ function parseVaultAddress(text: string): string | undefined {
 
 function parsePath(text: string, folder: string): string | undefined {
   return text === '' || text.includes('\0') ? undefined : resolve(folder, text);
+}
+
+/** Keeps a slash at the end: it says that a folder is meant. */
+function parsePathOrFolder(text: string, folder: string): string | undefined {
+  const parsed = parsePath(text, folder);
+  return parsed !== undefined && text.endsWith('/') ? `${parsed}/` : parsed;
+}
+
+/** Records say who does what with which key: they do not travel in clear. */
+function parseHttpUrl(text: string): string | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const { protocol, hostname, username, password, href } = new URL(text);
+  if (username !== '' || password !== '') return undefined;
+  const isLoopback = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
+  return protocol === 'https:' || (protocol === 'http:' && isLoopback) ? href : undefined;
 }
 
 function explainAddress(text: string): string | undefined {

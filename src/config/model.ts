@@ -79,13 +79,52 @@ export interface LogConfig {
 export interface AuditConfig {
   /** `off` writes nothing (KES's `log.audit: off` with no Sello audit section). */
   readonly mode: 'written' | 'synced' | 'off';
-  /** Absolute path of the JSON lines file; `-` is standard output. */
+  /** Absolute path of the JSON lines file, or of the trail's folder; `-` is standard output. */
   readonly path: string;
+  /** `path` is the folder of a chained trail (docs/formats/audit-log.md); undefined: a plain file. */
+  readonly trail?: TrailConfig | undefined;
   /** A write that takes longer gives 503. */
   readonly deadlineMs: number;
   /** The server stream's own quota; further refusals of the same source and reason are counted, not written one by one. */
   readonly maxRecordsPerSecond: number;
 }
+
+export interface TrailConfig {
+  /** Absolute path of the Ed25519 key that signs checkpoints; made when absent. */
+  readonly signingKey: string;
+  /** A checkpoint at the latest after so many records, and so long after the first record it is not over. */
+  readonly checkpointRecords: number;
+  readonly checkpointMs: number;
+  /** A segment is sealed at this size or age, whichever comes first. */
+  readonly segmentBytes: number;
+  readonly segmentAgeMs: number;
+  readonly compression: 'none' | 'gzip' | 'zstd';
+  /** `shipped`: a record counts once a target has acknowledged it. */
+  readonly release: 'written' | 'shipped';
+  readonly ship: readonly ShipConfig[];
+}
+
+export type ShipConfig =
+  | {
+      readonly kind: 'webhook';
+      readonly url: string;
+      /** PEM file of CAs; undefined: the system's. */
+      readonly caFile: string | undefined;
+      /** File with the value of the Authorization header. */
+      readonly authorizationFile: string | undefined;
+      readonly format: 'ecs' | 'ocsf';
+      readonly batchRecords: number;
+      readonly timeoutMs: number;
+    }
+  | {
+      readonly kind: 'syslog';
+      readonly host: string;
+      readonly port: number;
+      readonly caFile: string | undefined;
+      readonly certFile: string | undefined;
+      readonly keyFile: string | undefined;
+      readonly timeoutMs: number;
+    };
 
 export interface TenantConfig {
   readonly name: TenantName;
@@ -98,6 +137,8 @@ export interface TenantConfig {
   readonly audit: AuditConfig;
   readonly quota: QuotaConfig;
   readonly kes: KesFaceConfig;
+  /** Not given: this tenant has no object API. */
+  readonly objects?: ObjectsConfig | undefined;
   /** Created at start when absent. */
   readonly keys: readonly string[];
 }
@@ -283,4 +324,30 @@ export interface KesFaceConfig {
   readonly errorTexts: 'current' | '2021';
   /** `ndjson`: lists as KES answered them before 2023-10. */
   readonly lists: 'json' | 'ndjson';
+}
+
+export interface ObjectsConfig {
+  readonly cipher: 'aes-256-gcm' | 'chacha20-poly1305';
+  /** For buckets that have no entry of their own. */
+  readonly everyBucket: BucketEncryption;
+  readonly buckets: Readonly<Record<string, BucketEncryption>>;
+  /** For how long, and for how many objects, one data key serves a bucket with `bucketKey`. */
+  readonly bucketKeys: { readonly maxAgeMs: number; readonly maxObjects: number };
+  /** AWS answers a wrong customer key with 403; Ceph's tests ask for 400. */
+  readonly wrongCustomerKeyStatus: 403 | 400;
+  /** `aws:kms` without a key id is refused; AWS takes the bucket's or its own key. */
+  readonly requiresKmsKeyId: boolean;
+  /** Object streams at once, of this tenant, in one process. */
+  readonly maxStreams: number;
+}
+
+export interface BucketEncryption {
+  readonly mode: 'sse-s3' | 'sse-kms' | 'none';
+  readonly keyName: string;
+  /** A request that names another encryption is refused. */
+  readonly isForced: boolean;
+  readonly allowsCustomerKeys: boolean;
+  /** Patterns of keys that clients may name: exact, or a prefix ending in `*`. Empty: every key. */
+  readonly allowedKeys: readonly string[];
+  readonly usesBucketKey: boolean;
 }

@@ -22,6 +22,7 @@ import {
   quotaSection,
   requireClientAuthEku,
 } from './schema-shared.ts';
+import { trailFields } from './schema-trail.ts';
 
 const pattern = text({
   description: 'A path, or the beginning of paths followed by `*`. Variables are not replaced here.',
@@ -233,9 +234,11 @@ export const kesSchema = fields({
           mode: choice(auditModes, auditMode),
           path: scalar<string>('path or -', {
             default: '-',
-            description: 'JSON lines file, `-` for standard output.',
+            description:
+              'Folder of a chained trail when it ends in `/`; else a plain file of JSON lines, or `-` for standard output.',
           }),
           deadline: auditDeadline,
+          ...trailFields,
           maxRecordsPerSecond: count(
             100,
             { minimum: 1, maximum: 1_000_000 },

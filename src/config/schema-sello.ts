@@ -21,6 +21,7 @@ import {
   quotaSection,
   requireClientAuthEku,
 } from './schema-shared.ts';
+import { auditPath, trailFields } from './schema-trail.ts';
 
 export const selloVersion = 'sello/v1';
 
@@ -102,6 +103,61 @@ const rule = fields({
     }),
   ),
 });
+
+const bucketModes = ['sse-s3', 'sse-kms', 'none'] as const;
+const keyName = (description: string) => scalar<string>('key name', { description });
+const allowedKeys = list(
+  scalar<string>('key pattern', { description: 'A key name, or a prefix ending in `*`.' }),
+  'Keys that a request may name with `aws:kms`; none: every key the policy allows.',
+);
+
+const objects = fields(
+  {
+    key: keyName('Master key of SSE-S3, and of `aws:kms` without a key id, for buckets that name none.'),
+    cipher: choice(['aes-256-gcm', 'chacha20-poly1305'], {
+      default: 'aes-256-gcm',
+      description:
+        'Cipher of new objects. Both are read. ChaCha20-Poly1305 is faster without AES instructions.',
+    }),
+    default: choice(bucketModes, {
+      default: 'sse-s3',
+      description: 'Encryption of requests that name none. `none`: such requests are refused.',
+    }),
+    forced: flag(false, 'Requests that name another encryption than the default are refused.'),
+    sseC: flag(false, 'Customer-provided keys are taken.'),
+    allowedKeys,
+    bucketKey: flag(false, 'One data key serves many objects of a bucket, to spare the keystore.'),
+    bucketKeys: section('How long a bucket’s data key is used.', {
+      maxAge: duration(
+        '5s',
+        'Time; never more than half of `propagation`, so that a key’s end reaches it too.',
+      ),
+      maxObjects: count(10_000, { minimum: 1, maximum: 1_000_000 }, 'Objects.'),
+    }),
+    wrongCustomerKey: choice(['403', '400'], {
+      default: '403',
+      description: 'Status for a wrong customer key: `403` as AWS and MinIO, `400` as Ceph.',
+    }),
+    requireKmsKeyId: flag(false, '`aws:kms` without a key id is refused.'),
+    maxStreams: count(
+      512,
+      { minimum: 1, maximum: 100_000 },
+      'Objects being sealed or opened at once, per process; more answer 503 SlowDown.',
+    ),
+    buckets: named(
+      fields({
+        default: Type.Optional(choice(bucketModes, { description: 'As above, for this bucket.' })),
+        key: Type.Optional(keyName('Master key of this bucket.')),
+        forced: Type.Optional(Type.Boolean({ description: 'As above.' })),
+        sseC: Type.Optional(Type.Boolean({ description: 'As above.' })),
+        allowedKeys: Type.Optional(allowedKeys),
+        bucketKey: Type.Optional(Type.Boolean({ description: 'As above.' })),
+      }),
+      'Buckets that differ.',
+    ),
+  },
+  'The object API of this tenant; off unless given.',
+);
 
 const tenant = fields({
   name: scalar<TenantName>('tenant name', { description: 'Name of the tenant, a DNS label.' }),
@@ -187,13 +243,9 @@ const tenant = fields({
   }),
   audit: section('This tenant’s audit records.', {
     mode: choice(auditModes, auditMode),
-    path: Type.Optional(
-      scalar<string>('path or -', {
-        description:
-          'JSON lines file, `-` for standard output. Not given: `TENANT.audit.jsonl` in `audit.folder`.',
-      }),
-    ),
+    path: auditPath('the trail `TENANT/` in `audit.folder`'),
     deadline: auditDeadline,
+    ...trailFields,
   }),
   quota: quotaSection(1024),
   kes: section('The KES face of this tenant.', {
@@ -211,6 +263,7 @@ const tenant = fields({
       'Settings by route path, such as `/v1/status` or `/v1/key/generate/`.',
     ),
   }),
+  objects: Type.Optional(objects),
   keys: list(scalar<string>('key name', { description: 'A key name.' }), 'Created at start when absent.'),
 });
 
@@ -234,16 +287,12 @@ export const selloSchema = fields({
   audit: section('The server’s own audit stream: refusals before a tenant is known.', {
     folder: scalar<string>('path', {
       default: 'audit',
-      description: 'Folder of every audit file that has no `path` of its own.',
+      description: 'Folder of every trail that has no `path` of its own.',
     }),
     mode: choice(auditModes, auditMode),
-    path: Type.Optional(
-      scalar<string>('path or -', {
-        description:
-          'JSON lines file, `-` for standard output. Not given: `_server.audit.jsonl` in `audit.folder`.',
-      }),
-    ),
+    path: auditPath('the trail `_server/` in `audit.folder`'),
     deadline: auditDeadline,
+    ...trailFields,
     maxRecordsPerSecond: count(
       100,
       { minimum: 1, maximum: 1_000_000 },

@@ -148,7 +148,8 @@ export function vaultKvFields<S extends TSchema>(secret: (description: string) =
   };
 }
 
-const kvShape = fields(
+/** The section's shape, for its type. */
+export const kvShape = fields(
   vaultKvFields(() =>
     Type.Object({
       file: Type.Optional(Type.String()),

@@ -19,12 +19,14 @@ import type {
 } from './model.ts';
 import type { ProblemList } from './problem.ts';
 import { read } from './reader.ts';
+import { objectsOf } from './objects.ts';
 import { routesOf } from './routes.ts';
 import { selloSchema } from './schema-sello.ts';
 import type { SelloFile, SelloRule, SelloSecret, SelloTenant } from './schema-sello.ts';
 import { readSecret } from './secret.ts';
 import { cacheOf, limitsOf, probesOf, quotaOf } from './shared.ts';
 import { isName } from '../keys/names.ts';
+import { placeOf } from './trail.ts';
 import { locate } from './tree.ts';
 import type { MappingTree } from './tree.ts';
 import { vaultKvOf } from './vault.ts';
@@ -64,7 +66,7 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
     log: { ...file.log },
     serverAudit: {
       mode: file.audit.mode,
-      path: file.audit.path ?? join(file.audit.folder, '_server.audit.jsonl'),
+      ...placeOf(file.audit.path ?? `${join(file.audit.folder, '_server')}/`, file.audit, undefined),
       deadlineMs: file.audit.deadline,
       maxRecordsPerSecond: file.audit.maxRecordsPerSecond,
     },
@@ -126,14 +128,15 @@ class TenantReader {
 
   tenant(): TenantConfig {
     const { name, admins, cache, quota, kes, keys } = this.#source;
+    const keystore = this.#keystore();
     return {
       name,
       admins: admins.filter((admin) => (admin as string) !== ''),
       clients: this.#clients(),
       policies: Object.keys(this.#source.policies).map((policy) => this.#policy(policy)),
-      keystore: this.#keystore(),
+      keystore,
       cache: cacheOf(cache, cache),
-      audit: this.#audit(),
+      audit: this.#audit(keystore),
       quota: quotaOf(quota, this.#limits),
       kes: {
         errorTexts: kes.errorTexts,
@@ -149,6 +152,7 @@ class TenantReader {
           this.#problems,
         ),
       },
+      objects: objectsOf(this.#source.objects),
       keys: keys.filter((key) => key !== ''),
     };
   }
@@ -239,11 +243,15 @@ class TenantReader {
     return { kind: 'memory' };
   }
 
-  #audit(): AuditConfig {
+  #audit(keystore: KeystoreConfig): AuditConfig {
     const { mode, path, deadline } = this.#source.audit;
     return {
       mode,
-      path: path ?? join(this.#file.audit.folder, `${this.#source.name}.audit.jsonl`),
+      ...placeOf(
+        path ?? `${join(this.#file.audit.folder, this.#source.name)}/`,
+        this.#source.audit,
+        keystore,
+      ),
       deadlineMs: deadline,
       maxRecordsPerSecond: 0,
     };

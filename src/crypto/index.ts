@@ -2,7 +2,7 @@
 export { aeadKeyBytes, aeadNonceBytes, aeadOpen, aeadSealInto, aeadTagBytes, type Aead } from './aead.ts';
 export { base64Length, decodeBase64, decodeBase64Into, encodeBase64, encodeBase64Into } from './base64.ts';
 export { hchacha20 } from './hchacha20.ts';
-export { hkdfSha256 } from './hkdf.ts';
+export { hkdfExpandSha512, hkdfSha256, hkdfSha512, hmacSha512 } from './hkdf.ts';
 export { equalSecrets, hmacSha256 } from './hmac.ts';
 export { PreparedHmac } from './prepared-hmac.ts';
 export { takeRandom } from './random.ts';

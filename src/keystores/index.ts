@@ -28,6 +28,7 @@ export {
   type BackupSummary,
 } from './file-backup.ts';
 export { migrateKeys, type MigrateOptions, type MigrateResult } from './migrate.ts';
+export { formatIdentity, identifyProcess, livenessOf, parseIdentity } from './process-identity.ts';
 export { readRootKey } from './root-key.ts';
 
 export interface OpenKeystoreOptions {

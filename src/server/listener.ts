@@ -16,11 +16,13 @@ import net from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
 import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
+import { objectsPlugin, rewriteObjectsUrl } from '../api/objects/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import { connectionFacts, type ConnectionFacts, type FactsCarrier, type Gate } from './gate.ts';
 import { Http2Request, Http2Response, longAnswers, type LongAnswers } from './http2-exchange.ts';
 import type { ServerInfo } from './info.ts';
+import { longBody, type LongBody } from './long-body.ts';
 
 /** Suites with forward secrecy and authenticated encryption alone. */
 const ciphers = [
@@ -57,7 +59,8 @@ export function secureContextOptions(
     return options;
   } catch (cause) {
     throw new SelloError('SELLO_CONFIG_INVALID', {
-      detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used`,
+      // OpenSSL's and the system's words: they name no byte of the key.
+      detail: `TLS certificate ${config.certFile} or key ${config.keyFile} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
       cause,
     });
   }
@@ -69,6 +72,19 @@ export interface ListenerDependencies {
   readonly server: ServerInfo;
   /** Several processes share the port. */
   readonly reusePort: boolean;
+}
+
+/** What a client may send of one body before it is read: HTTP/2's 64 KiB make a stream wait for every round trip. */
+const streamWindowBytes = 262_144;
+/** The same for a connection. Node takes in what arrives at once, so one stream that is not read holds up no other. */
+const sessionWindowBytes = 4 * 1_048_576;
+
+/** Of one connection with object streams: 250 of them, each with a segment on its way out. Node refuses new streams above it. */
+const streamSessionMb = 64;
+
+interface ArrivingRequest extends LongBody {
+  /** What the faces keep with a request. */
+  readonly sello?: { readonly startMs: number };
 }
 
 /** Streams that a client opened before it saw the first GOAWAY are on their way at most this much longer than its answer to a PING. */
@@ -87,6 +103,8 @@ export class KeyListener {
   #connecting: ConnectionFacts | undefined;
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
+  /** Clients are told to put nothing into HPACK's table. */
+  #isTableOff = false;
   #draining = false;
   /** The port is closed. */
   #refusing = false;
@@ -101,7 +119,7 @@ export class KeyListener {
       // Fastify's types know one server class per instance; the real one is HTTP/2 with HTTP/1.1 beside it.
       serverFactory: ((handler: (request: unknown, response: unknown) => void) =>
         this.#createServer(handler)) as unknown as FastifyServerFactory,
-      rewriteUrl: (raw) => rewriteKesUrl(raw),
+      rewriteUrl: (raw) => rewriteObjectsUrl(raw, rewriteKesUrl(raw)),
       exposeHeadRoutes: false,
       return503OnClosing: false,
       routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
@@ -111,6 +129,7 @@ export class KeyListener {
     }) as unknown as FastifyInstance;
     this.#app.addHook('onRoute', ({ url }) => void this.routes.add(url));
     this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
+    this.#app.register(objectsPlugin, { gate: dependencies.gate, server: dependencies.server });
   }
 
   /** Starts listening; returns the port in use. */
@@ -148,6 +167,7 @@ export class KeyListener {
 
   #createServer(handler: (request: unknown, response: unknown) => void): Http2SecureServer {
     const { limits } = this.#dependencies;
+    this.#isTableOff = this.#carriesCustomerKeys;
     const create = (context: tls.SecureContextOptions): Http2SecureServer =>
       http2.createSecureServer({
         ...context,
@@ -156,7 +176,10 @@ export class KeyListener {
         // The verdict is ours, per request and with a reason (access/peer.ts); OpenSSL would refuse without saying why.
         rejectUnauthorized: false,
         handshakeTimeout: limits.handshakeTimeoutMs,
-        maxSessionMemory: limits.http2.maxSessionMemoryMb,
+        maxSessionMemory: Math.max(
+          limits.http2.maxSessionMemoryMb,
+          this.#servesObjects ? streamSessionMb : 0,
+        ),
         maxSettings: limits.http2.maxSettings,
         maxOutstandingPings: limits.http2.maxOutstandingPings,
         streamResetRate: limits.http2.maxResetsPerSecond,
@@ -167,6 +190,9 @@ export class KeyListener {
           maxConcurrentStreams: limits.http2.maxConcurrentStreams,
           maxHeaderListSize: limits.maxHeaderBytes,
           enablePush: false,
+          initialWindowSize: streamWindowBytes,
+          // A customer's key in a table would outlive its request: with one allowed anywhere, nothing goes into tables.
+          ...(this.#isTableOff ? { headerTableSize: 0 } : {}),
         },
         Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
         Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
@@ -174,7 +200,8 @@ export class KeyListener {
           maxHeaderSize: limits.maxHeaderBytes,
           // Node refuses one that is longer than the whole request may take.
           headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
-          requestTimeout: limits.requestTimeoutMs,
+          // Ours (#endSlowRequests), because Node's knows no exception for requests that are streams.
+          requestTimeout: 0,
           keepAliveTimeout: limits.idleTimeoutMs,
           connectionsCheckingInterval: 1000,
           requireHostHeader: true,
@@ -184,6 +211,8 @@ export class KeyListener {
     this.#server = server;
     server.maxConnections = limits.maxConnections;
     this.#guardConnections(server);
+    const sweep = setInterval(() => this.#endSlowRequests(), 1000).unref();
+    server.once('close', () => clearInterval(sweep));
     server.on('session', (session) => this.#adopt(session));
     server.on('timeout', (socket: TLSSocket) => socket.destroy());
     server.on('connect', (_request: unknown, socket: unknown) => answerConnect(socket));
@@ -203,6 +232,34 @@ export class KeyListener {
       handler(request, response);
     });
     return server;
+  }
+
+  /** HTTP/1.1 requests that take too long to arrive, headers and body together (RFC 9110 §15.5.9). */
+  #endSlowRequests(): void {
+    const latestStartMs = performance.now() - this.#dependencies.limits.requestTimeoutMs;
+    for (const socket of this.#sockets) {
+      const request = this.#answering.get(socket)?.req as (ArrivingRequest & IncomingMessage) | undefined;
+      if (request === undefined || request.complete || request[longBody] === true) continue;
+      if ((request.sello?.startMs ?? Infinity) < latestStartMs)
+        this.#malformed(
+          Object.assign(new Error('request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }),
+          socket,
+        );
+    }
+  }
+
+  get #servesObjects(): boolean {
+    return [...this.#dependencies.gate.runtime.tenants.values()].some(
+      ({ config }) => config.objects !== undefined,
+    );
+  }
+
+  get #carriesCustomerKeys(): boolean {
+    return [...this.#dependencies.gate.runtime.tenants.values()].some(({ config: { objects } }) =>
+      [objects?.everyBucket, ...Object.values(objects?.buckets ?? {})].some(
+        (bucket) => bucket?.allowsCustomerKeys === true,
+      ),
+    );
   }
 
   #malformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
@@ -277,6 +334,9 @@ export class KeyListener {
     const { limits } = this.#dependencies;
     if (this.#connecting !== undefined) (session as FactsCarrier)[connectionFacts] = this.#connecting;
     this.#sessions.add(session);
+    session.setLocalWindowSize(sessionWindowBytes);
+    // A reload may have allowed them since this listener was made.
+    if (!this.#isTableOff && this.#carriesCustomerKeys) session.settings({ headerTableSize: 0 });
     session.once('close', () => this.#sessions.delete(session));
     session.on('error', () => session.destroy());
     session.setTimeout(limits.idleTimeoutMs, () => endIdle(session, limits.idleTimeoutMs));

@@ -1,11 +1,17 @@
 /**
  * `processes: N`: a supervisor that starts N workers of this same program, which share the port by SO_REUSEPORT. It holds no
- * keys. It starts a worker again that died, passes signals on, and carries key invalidations from each worker to the others.
+ * keys. It shows their metrics and health on the probe listener, starts a worker again that died, passes signals on, and carries key invalidations from each worker to the others.
  */
 import { fork, type ChildProcess } from 'node:child_process';
+import type { Config } from '../config/model.ts';
+import { createProbeServer, type WorkerReport } from '../telemetry/index.ts';
+import { WorkersReports } from './worker-reports.ts';
 
 export type WorkerMessage =
   | { readonly kind: 'started'; readonly ports: readonly number[] }
+  /** Asked by the supervisor, answered by the worker with what it says of itself. */
+  | { readonly kind: 'ask' }
+  | { readonly kind: 'report'; readonly report: WorkerReport }
   | { readonly kind: 'invalidate'; readonly tenant: string; readonly key: string };
 
 const indexVariable = 'SELLO_WORKER';
@@ -37,6 +43,8 @@ export function onSupervisorMessage(listener: (message: WorkerMessage) => void):
 
 export interface SuperviseOptions {
   readonly processes: number;
+  /** Where the supervisor shows the metrics and the health of its workers. */
+  readonly probes: Config['probes'];
   readonly print: (line: string) => void;
   readonly started: (ports: readonly number[]) => void;
 }
@@ -44,10 +52,22 @@ export interface SuperviseOptions {
 /** A worker that dies young is started again this much later, doubled each time up to the second figure. */
 const restartMs = { first: 100, most: 10_000, resetAfter: 60_000 };
 
-/** Resolves to the exit status once every worker has ended. */
-export function superviseWorkers(options: SuperviseOptions): Promise<number> {
+/** Resolves to the exit status once every worker has ended. @throws when the probe port cannot be opened */
+export async function superviseWorkers(options: SuperviseOptions): Promise<number> {
+  const workers = new Map<number, ChildProcess>();
+  const reports = new WorkersReports(options.processes, workers);
+  const probes = options.probes === undefined ? undefined : await createProbeServer(options.probes, reports);
+  const status = await supervise(options, workers, reports);
+  await probes?.close();
+  return status;
+}
+
+function supervise(
+  options: SuperviseOptions,
+  workers: Map<number, ChildProcess>,
+  reports: WorkersReports,
+): Promise<number> {
   return new Promise((resolve) => {
-    const workers = new Map<number, ChildProcess>();
     let stopping = false;
     let everStarted = false;
     let ready = 0;
@@ -63,12 +83,14 @@ export function superviseWorkers(options: SuperviseOptions): Promise<number> {
       const startedAtMs = performance.now();
       worker.on('message', (raw) => {
         const message = raw as WorkerMessage;
-        if (message.kind === 'started') {
+        if (message.kind === 'report') reports.take(worker, message.report);
+        else if (message.kind === 'started') {
+          reports.started(worker);
           if (++ready === options.processes && !everStarted) {
             everStarted = true;
             options.started(message.ports);
           }
-        } else {
+        } else if (message.kind === 'invalidate') {
           for (const [other, child] of workers)
             if (other !== index && child.connected) child.send(message, () => undefined);
         }

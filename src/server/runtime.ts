@@ -2,7 +2,7 @@
  * Everything a configuration means at run time: tenants with their keystores, caches, policies and audit streams. A reload
  * builds a new one beside the old, takes over what did not change, and replaces it as a whole or not at all.
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { judgePeer, refuseByShape } from '../access/index.ts';
@@ -74,8 +74,9 @@ export class Runtime {
     const kept = new Set<unknown>();
     for (const tenant of next?.tenants.values() ?? []) kept.add(tenant.keys).add(tenant.audit);
     for (const tenant of this.tenants.values()) {
-      if (!kept.has(tenant.keys)) await tenant.keys.close();
+      // The stream's end is anchored in the keystore.
       if (!kept.has(tenant.audit)) await tenant.audit.close();
+      if (!kept.has(tenant.keys)) await tenant.keys.close();
     }
     if (next?.serverAudit !== this.serverAudit) await this.serverAudit.close();
   }
@@ -115,7 +116,7 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
     }
     return new Runtime(config, tenants, registry, serverAudit);
   } catch (error) {
-    for (const resource of opened) await resource.close();
+    for (const resource of opened.reverse()) await resource.close();
     throw error;
   }
 }
@@ -130,6 +131,13 @@ async function openTenant(
   let keys: TenantKeys;
   if (old !== undefined && isDeepStrictEqual(old.config.keystore, config.keystore)) keys = old.keys;
   else {
+    if (old !== undefined) {
+      server.log.warn(
+        { tenant: config.name, before: whereOf(old.config.keystore), now: whereOf(config.keystore) },
+        'the keystore of this tenant is another one now: keys of the old one are not in it',
+      );
+    }
+    await tellOfNewStore(config, server);
     const store = await openKeystore(config.keystore, {
       ...workerOwnerPid(),
       log: server.log.child({ tenant: config.name }),
@@ -143,7 +151,12 @@ async function openTenant(
     keys.onClose(server.metrics.cache(config.name, () => keys.cache.counters));
   }
   let audit: AuditFile;
-  if (old !== undefined && isDeepStrictEqual(old.config.audit, config.audit)) audit = old.audit;
+  // A trail is anchored in the keystore, so with another one it is opened anew.
+  const keepsAudit =
+    old !== undefined &&
+    isDeepStrictEqual(old.config.audit, config.audit) &&
+    (config.audit.trail === undefined || keys === old.keys);
+  if (keepsAudit) audit = old.audit;
   else {
     const series = server.metrics.audit(config.name);
     await makeAuditFolder(config.audit);
@@ -153,6 +166,7 @@ async function openTenant(
       onFault: (fault) => tellFault(server, config.name, fault),
       observer: series,
       sharedFile: workerOwnerPid() !== undefined,
+      records: keys.store.records,
     });
     series.watch(audit);
     opened.push(audit);
@@ -195,6 +209,22 @@ async function openServerAudit(
   };
 }
 
+function whereOf(keystore: TenantConfig['keystore']): string {
+  return 'path' in keystore ? `${keystore.kind} ${keystore.path}` : keystore.kind;
+}
+
+/** A path with a slip of the pen would be made without a word, empty, and every key would be missing. */
+async function tellOfNewStore({ name, keystore }: TenantConfig, server: ServerInfo): Promise<void> {
+  if (keystore.kind !== 'fs' && keystore.kind !== 'file') return;
+  const found = await stat(keystore.path).catch((error: NodeJS.ErrnoException) => error);
+  if (found instanceof Error && found.code === 'ENOENT') {
+    server.log.warn(
+      { tenant: name, path: keystore.path },
+      'there is no keystore at this path: a new one is made, without any key',
+    );
+  }
+}
+
 /** A new installation has no folder for its records yet. Group-readable, for a log shipper. */
 async function makeAuditFolder({ mode, path: file }: AuditConfig): Promise<void> {
   if (mode !== 'off' && file !== '-') await mkdir(path.dirname(file), { recursive: true, mode: 0o750 });
@@ -205,7 +235,7 @@ function tellFault(
   tenant: string | undefined,
   { kind, path, detail, refused }: AuditFault,
 ): void {
-  const level = kind === 'recovered' ? 'warn' : 'error';
+  const level = ['recovered', 'unproven', 'unshipped'].includes(kind) ? 'warn' : 'error';
   server.log[level]({ tenant, path, refused }, `audit stream ${kind}: ${detail}`);
 }
 

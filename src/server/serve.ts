@@ -24,6 +24,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   if (config.processes > 1 && workerIndex() === undefined) {
     return superviseWorkers({
       processes: config.processes,
+      probes: config.probes,
       print: options.print,
       started: (ports) => banner(config, ports, options.print),
     });
@@ -37,6 +38,8 @@ export async function serve(options: ServeOptions): Promise<number> {
   for (const notice of config.warnings) server.info.log.warn({ line: notice.line }, notice.message);
   onSupervisorMessage((message) => {
     if (message.kind === 'invalidate') server.invalidate(message.tenant, message.key);
+    else if (message.kind === 'ask')
+      void server.report().then((report) => tellSupervisor({ kind: 'report', report }));
   });
   if (workerIndex() === undefined) banner(config, server.ports, options.print);
   tellSupervisor({ kind: 'started', ports: [...server.ports] });

@@ -12,6 +12,7 @@ import {
   newRequestId,
   type Health,
   type Log,
+  type WorkerReport,
 } from '../telemetry/index.ts';
 import { Gate } from './gate.ts';
 import type { OpenStream, ServerInfo } from './info.ts';
@@ -85,6 +86,11 @@ export class Server {
   /** Every path that a listener routes. */
   get routes(): string[] {
     return [...new Set(this.#listeners.flatMap((listener) => [...listener.routes]))];
+  }
+
+  /** What this process says of itself to its supervisor. */
+  async report(): Promise<WorkerReport> {
+    return { metrics: await this.info.metrics.snapshot(), health: this.health.report() };
   }
 
   get probePort(): number | undefined {
@@ -242,10 +248,15 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const ports: number[] = [];
   try {
     for (const listener of listeners) ports.push(await listener.listen());
+    // Of several processes the supervisor shows them all on one port.
     const probes =
-      config.probes === undefined
+      config.probes === undefined || config.processes > 1
         ? undefined
-        : await createProbeServer({ ...config.probes, reusePort: config.processes > 1 }, { health, metrics });
+        : await createProbeServer(config.probes, {
+            alive: () => true,
+            report: () => health.report(),
+            metrics: () => metrics.text(),
+          });
     return new Server({
       gate,
       listeners,

@@ -1,5 +1,12 @@
 /** The door of telemetry/: metrics, logs, health, and the listener that shows them. */
 export { createHealth, type Health, type HealthReport, type PollTiming } from './health.ts';
+export {
+  joinHealth,
+  joinMetrics,
+  type MetricFamilies,
+  type WorkerReport,
+  type WorkerReports,
+} from './joined.ts';
 export { createLogger, type Log, type Logger, type LogOptions } from './logger.ts';
 export {
   createMetrics,
@@ -13,5 +20,5 @@ export {
   type MetricsOptions,
   type RequestSeries,
 } from './metrics.ts';
-export { createProbeServer, type ProbeServer } from './probes.ts';
+export { createProbeServer, type Probed, type ProbeServer } from './probes.ts';
 export { newRequestId } from './request-id.ts';

@@ -4,7 +4,7 @@
  */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Face } from '../access/operations.ts';
-import { hungWriters, type AuditObserver } from '../audit/index.ts';
+import { hungWriters, type AuditObserver, type ChainStatus } from '../audit/index.ts';
 import {
   CounterFamily,
   type Distribution,
@@ -13,6 +13,7 @@ import {
   type Count,
   type Level,
 } from './families.ts';
+import type { MetricFamilies } from './joined.ts';
 import { KesMetrics } from './kes-metrics.ts';
 
 export interface Metrics {
@@ -31,6 +32,8 @@ export interface Metrics {
   errorLogged(tenant?: string): void;
   /** Everything, for /metrics. */
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** The same as data, for a supervisor that shows several processes. */
+  snapshot(): Promise<MetricFamilies>;
   /** KES's families alone, for /v1/metrics: of one tenant, or of the whole server. */
   kesText(tenant: string | undefined): { readonly contentType: string; readonly body: string };
   /** Names of all families of /metrics. */
@@ -63,7 +66,11 @@ export interface CacheCounts {
 
 export interface AuditSeries extends AuditObserver {
   /** Read at each scrape. */
-  watch(stream: { readonly queued: number; readonly trouble: string | undefined }): void;
+  watch(stream: {
+    readonly queued: number;
+    readonly trouble: string | undefined;
+    readonly chain?: ChainStatus | undefined;
+  }): void;
 }
 
 export interface MetricsOptions {
@@ -105,6 +112,9 @@ class PrometheusMetrics implements Metrics {
   readonly #auditRefused: CounterFamily;
   readonly #auditQueued: GaugeFamily;
   readonly #auditUp: GaugeFamily;
+  readonly #auditProven: GaugeFamily;
+  readonly #auditUnanchored: GaugeFamily;
+  readonly #auditUnshipped: GaugeFamily;
   readonly #auditSeconds: HistogramFamily;
   readonly #handshakes: CounterFamily;
   readonly #notAfter: GaugeFamily;
@@ -166,6 +176,17 @@ class PrometheusMetrics implements Metrics {
       'tenant',
     );
     this.#auditUp = gauge('sello_audit_up', '1 while the stream takes records.', 'tenant');
+    this.#auditProven = gauge('sello_audit_chain_up', '1 while checkpoints are made and anchored.', 'tenant');
+    this.#auditUnanchored = gauge(
+      'sello_audit_uncheckpointed_records',
+      'Records of a trail behind its last checkpoint.',
+      'tenant',
+    );
+    this.#auditUnshipped = gauge(
+      'sello_audit_unshipped_records',
+      'Records that the slowest target has not acknowledged.',
+      'tenant',
+    );
     this.#auditSeconds = histogram(
       'sello_audit_write_duration_seconds',
       'Until an audit record is durable.',
@@ -253,6 +274,16 @@ class PrometheusMetrics implements Metrics {
       watch: (stream) => {
         addReader(this.#auditQueued.with(label), () => stream.queued);
         this.#auditUp.with(label).read = () => (stream.trouble === undefined ? 1 : 0);
+        if (stream.chain === undefined) return;
+        this.#auditProven.with(label).read = () => (stream.chain?.trouble === undefined ? 1 : 0);
+        this.#auditUnanchored.with(label).read = () => {
+          const { records, checkpointed } = stream.chain!;
+          return records - checkpointed;
+        };
+        this.#auditUnshipped.with(label).read = () => {
+          const { records, shipped } = stream.chain!;
+          return Math.max(0, ...shipped.map((acknowledged) => records - acknowledged));
+        };
       },
     };
   }
@@ -278,6 +309,10 @@ class PrometheusMetrics implements Metrics {
 
   async text(): Promise<{ contentType: string; body: string }> {
     return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  }
+
+  async snapshot(): Promise<MetricFamilies> {
+    return this.#registry.getMetricsAsJSON();
   }
 
   kesText(tenant: string | undefined): { contentType: string; body: string } {

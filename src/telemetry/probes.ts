@@ -4,8 +4,7 @@
  */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Health } from './health.ts';
-import type { Metrics } from './metrics.ts';
+import type { HealthReport } from './health.ts';
 
 export interface ProbeServer {
   readonly port: number;
@@ -27,22 +26,28 @@ interface Answer {
   readonly body: string;
 }
 
+/** What the probes show: of one process, or of a supervisor's workers. */
+export interface Probed {
+  /** False when what should answer does not. */
+  alive(): boolean | Promise<boolean>;
+  report(): HealthReport | Promise<HealthReport>;
+  metrics(): Promise<{ readonly contentType: string; readonly body: string }>;
+}
+
 /** @throws the listener's error, such as EADDRINUSE */
 export async function createProbeServer(
   listen: {
     readonly host: string;
     readonly port: number;
-    /** Several processes share the port: each probe and scrape reaches one of them. */
-    readonly reusePort?: boolean;
   },
-  parts: { readonly health: Health; readonly metrics: Metrics },
+  probed: Probed,
 ): Promise<ProbeServer> {
   let rendering: Promise<Answer> | undefined;
 
   /** However many ask at once, the numbers are rendered once. */
   const metricsPage = (): Promise<Answer> => {
-    rendering ??= parts.metrics
-      .text()
+    rendering ??= probed
+      .metrics()
       .then(({ contentType, body }) => ({ status: 200, type: contentType, body }))
       .finally(() => (rendering = undefined));
     return rendering;
@@ -52,9 +57,10 @@ export async function createProbeServer(
     const [path = '', query = ''] = target.split('?', 2);
     if (path !== '/livez' && path !== '/readyz' && path !== '/metrics') return text(404, 'not found');
     if (method !== 'GET' && method !== 'HEAD') return text(405, 'method not allowed');
-    if (path === '/livez') return text(200, 'ok');
+    if (path === '/livez')
+      return (await probed.alive()) ? text(200, 'ok') : text(503, 'a process does not answer');
     if (path === '/metrics') return metricsPage();
-    const { ready, failing } = parts.health.report();
+    const { ready, failing } = await probed.report();
     const well = ready && !(query === 'strict' && failing.length > 0);
     const status = well ? (failing.length > 0 ? 'degraded' : 'ready') : 'unavailable';
     return {
@@ -83,7 +89,7 @@ export async function createProbeServer(
   server.maxRequestsPerSocket = maxRequestsPerSocket;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ port: listen.port, host: listen.host, reusePort: listen.reusePort ?? false }, resolve);
+    server.listen({ port: listen.port, host: listen.host }, resolve);
   });
   return {
     port: (server.address() as AddressInfo).port,

@@ -116,6 +116,7 @@ async function othersGoOn(t: Test, { site, alphaAdmin, betaAdmin }: Scene): Prom
   const [alpha, beta] = [await Session.open(site.as(alphaAdmin)), await Session.open(site.as(betaAdmin))];
   const load = new Load(beta, 2);
   await pause(400);
+  await within(5000, () => load.keys > 20);
   await load.stop();
   t.ok(load.keys > 20, `beta gets its keys (${load.keys})`);
   t.same([load.refused, load.other], [0, []], 'and nothing else');

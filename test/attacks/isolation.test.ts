@@ -138,7 +138,7 @@ t.test('lists, numbers, logs and faults of one show nothing of the other', async
   t.match(readFileSync(site.file('alpha.jsonl'), 'utf8'), /secretly-absent/);
 });
 
-t.test('a storm of one tenant leaves the other its speed', { timeout: 120_000 }, async (t) => {
+t.test('a storm of one tenant leaves the other its speed', { timeout: 180_000 }, async (t) => {
   const { site, alphaAdmin, betaAdmin } = await twoTenants(t, {
     quota: { requestsPerSecond: 200, burst: 200, maxRequestsInFlight: 16 },
   });

@@ -158,6 +158,13 @@ void t.test('config check', async (t) => {
     t.match(stderr, /^Error: bad.yaml cannot be used\n {2}bad.yaml:2: .*adress.*address/);
     t.match(stderr, /\n {2}bad.yaml:\d+: .*fss.*fs/);
     t.match(stderr, /\nCorrect bad.yaml and try again.\n$/);
+    const json = await runCommand(['config', 'check', '--json', 'bad.yaml'], { cwd });
+    t.equal(json.exit, 1);
+    t.match(JSON.parse(json.stdout), {
+      file: 'bad.yaml',
+      ok: false,
+      findings: [{ level: 'error', line: 2, message: /adress/ }],
+    });
   });
 
   await t.test('says when there is no such file', async (t) => {

@@ -65,10 +65,10 @@ t.test('relative paths start at the folder of the file', async (t) => {
   t.match(config.tenants[0]?.keystore, { path: '/etc/sello/keys' });
 });
 
-t.test('each tenant has an audit file of its own, and so has the server', async (t) => {
+t.test('each tenant has a chained trail of its own, and so has the server', async (t) => {
   const config = parse(minimal.replace('tenants:', 'audit: { folder: /var/log/sello }\ntenants:'));
-  t.equal(config.serverAudit.path, '/var/log/sello/_server.audit.jsonl');
-  t.equal(config.tenants[0]?.audit.path, '/var/log/sello/acme.audit.jsonl');
+  t.match(config.serverAudit, { path: '/var/log/sello/_server', trail: { compression: 'zstd' } });
+  t.match(config.tenants[0]?.audit, { path: '/var/log/sello/acme', trail: { release: 'written', ship: [] } });
 });
 
 t.test('rules: operations with keys and conditions, or a KES pattern', async (t) => {
@@ -211,4 +211,38 @@ t.test('secrets are read as bytes, without the last line end', async (t) => {
   refused(() => readSecret({ from: 'env', name: 'K' }, { K: '\n' }), /is empty/);
   refused(() => readSecret({ from: 'credential', name: 'x' }, {}), /CREDENTIALS_DIRECTORY is not set/);
   refused(() => readSecret({ from: 'file', path: join(folder, 'absent') }), /cannot be read \(ENOENT\)/);
+});
+
+t.test('a path that ends in a slash is a trail, another one a plain file', async (t) => {
+  const auditOf = (text: string) =>
+    parse(minimal.replace('name: acme', `name: acme\n    audit: ${text}`)).tenants[0]!.audit;
+  t.match(auditOf('{ path: /log/acme.jsonl }'), { path: '/log/acme.jsonl', trail: undefined });
+  t.match(auditOf('{ path: "-" }'), { path: '-', trail: undefined });
+  t.match(
+    auditOf(
+      '{ path: /log/acme/, signingKey: /k.pem, checkpoint: { interval: 1s, records: 5 }, segment: { size: 1MiB, age: 1h, compression: none }, release: shipped, ship: [{ webhook: { url: "https://siem.example/in" } }, { syslog: { server: "logs.example:6514" } }] }',
+    ),
+    {
+      path: '/log/acme',
+      trail: {
+        signingKey: '/k.pem',
+        checkpointRecords: 5,
+        checkpointMs: 1_000,
+        segmentBytes: 1_048_576,
+        segmentAgeMs: 3_600_000,
+        compression: 'none',
+        release: 'shipped',
+        ship: [
+          { kind: 'webhook', url: 'https://siem.example/in', format: 'ecs' },
+          { kind: 'syslog', host: 'logs.example', port: 6514 },
+        ],
+      },
+    },
+  );
+  t.throws(() => auditOf('{ path: /log/acme/, ship: [{ webhook: { url: "http://siem.example/in" } }] }'), {
+    code: 'SELLO_CONFIG_INVALID',
+  });
+  t.throws(() => auditOf('{ path: /log/acme/, ship: [{ webhook: { url: "https://u:p@siem.example/" } }] }'), {
+    code: 'SELLO_CONFIG_INVALID',
+  });
 });

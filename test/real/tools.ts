@@ -43,6 +43,24 @@ export const tools = {
     package: 'github.com/hashicorp/vault-plugin-auth-kubernetes/cmd/vault-plugin-auth-kubernetes',
     about: "Vault's Kubernetes login as a plugin (MPL-2.0), about 1 minute",
   },
+  sio: {
+    name: 'sio',
+    module: 'sio',
+    package: '.',
+    about: 'reference implementation of DARE (Apache-2.0), seconds',
+  },
+  tlog: {
+    name: 'tlog',
+    module: 'tlog',
+    package: '.',
+    about: 'checker of transparency logs, of Go and of transparency-dev, seconds',
+  },
+  stream: {
+    name: 'stream',
+    module: 'stream',
+    package: '.',
+    about: 'object streams with Go net/http, seconds',
+  },
   load: { name: 'load', module: 'load', package: '.', about: 'plain mTLS load generator, seconds' },
 } as const satisfies Record<string, Tool>;
 

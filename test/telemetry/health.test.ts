@@ -84,7 +84,10 @@ async function probes(
 ): Promise<{ health: Health; port: number; ask: (path: string, method?: string) => Promise<Reply> }> {
   const health = createHealth(new HandClock(t));
   const metrics = createMetrics({ version: '1' });
-  const server = await createProbeServer({ host: '127.0.0.1', port: 0 }, { health, metrics });
+  const server = await createProbeServer(
+    { host: '127.0.0.1', port: 0 },
+    { alive: () => true, report: () => health.report(), metrics: () => metrics.text() },
+  );
   t.teardown(() => server.close());
   const ask = (path: string, method = 'GET'): Promise<Reply> =>
     new Promise((resolve, reject) => {

@@ -9,6 +9,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Identity, Operation } from '../../access/index.ts';
+import { objectOf } from '../../audit/context.ts';
 import { begunStatus, type AuditRecord } from '../../audit/record.ts';
 import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
@@ -451,7 +452,7 @@ class KesExchange {
     }
     if (answer instanceof Promise) {
       const timeoutMs = tenant.config.kes.routes[route.path]?.timeoutMs ?? route.timeoutMs;
-      withDeadline(answer, timeoutMs).then(
+      withDeadline(answer, timeoutMs, wipeAnswer).then(
         (settled) => this.#finish(reply, raw, settled, trace),
         (error: unknown) => this.#finish(reply, raw, this.#failed(error, call, texts), trace),
       );
@@ -504,6 +505,8 @@ class KesExchange {
   #record(raw: KesRaw, trace: Trace, answer: Answer): AuditRecord {
     const { admission, call, route } = trace;
     const target = raw.sello!.target;
+    const context = call?.context === undefined || call.context.length === 0 ? undefined : call.context;
+    const object = context === undefined ? undefined : objectOf(context);
     return {
       timeMs: Date.now(),
       requestId: (trace.requestId ??= this.#server.newRequestId()),
@@ -517,10 +520,9 @@ class KesExchange {
       path: target.kind === 'route' ? target.path : raw.originalUrl,
       operation: route?.operation,
       key: target.kind === 'route' && target.route.path.startsWith('/v1/key/') ? target.name : undefined,
-      contextSha256:
-        call?.context === undefined || call.context.length === 0
-          ? undefined
-          : hash('sha256', call.context, 'hex'),
+      bucket: object?.bucket,
+      object: object?.object,
+      contextSha256: context === undefined ? undefined : hash('sha256', context, 'hex'),
       decision: trace.decision,
       rule: trace.rule,
       status: answer.status,
@@ -532,7 +534,7 @@ class KesExchange {
   }
 
   #unrecorded(error: unknown, answer: Answer, tenant: string): Answer {
-    if (answer.secret === true) answer.body?.fill(0);
+    wipeAnswer(answer);
     this.#server.log.error({ err: error, tenant }, 'audit record could not be written; nothing released');
     return failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE');
   }
@@ -657,14 +659,24 @@ function nameProblem(route: KesRoute, name: string): Answer | undefined {
   return route.path.startsWith('/v1/key/') ? keyNameProblem(name) : undefined;
 }
 
-/** A keystore that hangs must not hold a request for ever. */
-function withDeadline<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+/** A keystore that hangs must not hold a request for ever. What comes too late is given to `discard`. */
+function withDeadline<T>(promise: Promise<T>, timeoutMs: number, discard?: (late: T) => void): Promise<T> {
   if (timeoutMs <= 0) return promise;
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new SelloError('SELLO_STORE_UNREACHABLE', { detail: `no answer within ${timeoutMs} ms` })),
-      timeoutMs,
-    );
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      reject(new SelloError('SELLO_STORE_UNREACHABLE', { detail: `no answer within ${timeoutMs} ms` }));
+    }, timeoutMs);
+    promise
+      .then((value) => {
+        if (isLate) discard?.(value);
+        else resolve(value);
+      }, reject)
+      .finally(() => clearTimeout(timer));
   });
+}
+
+function wipeAnswer(answer: Answer): void {
+  if (answer.secret === true) answer.body?.fill(0);
 }

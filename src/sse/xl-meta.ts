@@ -1,0 +1,164 @@
+/**
+ * `xl.meta`, the file in which MinIO keeps what it knows of an object: its versions, their metadata and parts, and the data itself where it
+ * is small. Format 1.x as MinIO has written since 2021:
+ *
+ * `"XL2 " ‖ major (2, little endian) ‖ minor ‖ MessagePack bytes: the versions ‖ their checksum ‖ inline data`
+ *
+ * The checksum (xxHash64) is not checked: what matters in here is authenticated by the object's own encryption.
+ */
+import { SelloError } from '../errors.ts';
+import { PackReader, type Packed } from './msgpack.ts';
+import type { MinioMetadata } from './minio.ts';
+
+export interface XlPart {
+  readonly number: number;
+  /** Bytes as stored, sealed where the object is. */
+  readonly size: number;
+  /** Bytes of plaintext. */
+  readonly actualSize: number;
+}
+
+export interface XlVersion {
+  /** A UUID; undefined for the version of an object without versions. */
+  readonly versionId: string | undefined;
+  /** Folder of the parts; undefined when the data is inline. */
+  readonly dataFolder: string | undefined;
+  readonly parts: readonly XlPart[];
+  /** MinIO's own entries, such as those of encryption. */
+  readonly metadata: MinioMetadata;
+  readonly userMetadata: Readonly<Record<string, string>>;
+  /** Shards that hold data, and those that hold parity. */
+  readonly dataShards: number;
+  readonly parityShards: number;
+  /** Bytes of data in one block of all shards. */
+  readonly blockBytes: number;
+  /** Of a small object: its data, with the checksums between. */
+  readonly inline: Buffer | undefined;
+}
+
+const magic = Buffer.from('XL2 ', 'latin1');
+const objectType = 1;
+
+/** 32 bytes of HighwayHash in front of each block: MinIO's guard against rotten bits. The AEAD guards ours. */
+const checksumBytes = 32;
+
+/** MinIO's own limit of versions is 10,000; each takes a few kilobytes. */
+export const maxXlMetaBytes = 64 * 1_048_576;
+
+/**
+ * The versions of an object, newest first; delete markers are left out.
+ * @throws SelloError SELLO_OBJECT_FORMAT_UNKNOWN
+ */
+export function parseXlMeta(bytes: Buffer): XlVersion[] {
+  if (bytes.length < 13 || bytes.length > maxXlMetaBytes || !bytes.subarray(0, 4).equals(magic))
+    throw unknown('not xl.meta');
+  if (bytes.readUInt16LE(4) !== 1) throw unknown(`xl.meta of format ${bytes.readUInt16LE(4)}`);
+  const outer = new PackReader(bytes, 8);
+  const body = outer.value();
+  if (!Buffer.isBuffer(body)) throw unknown('xl.meta of before 2021');
+  outer.value(); // its checksum
+  const inline = outer.isAtEnd ? new Map<string, Packed>() : inlineData(bytes.subarray(outer.at));
+
+  const reader = new PackReader(body);
+  const [headerVersion, metaVersion, count] = [reader.value(), reader.value(), reader.value()];
+  if (typeof headerVersion !== 'number' || typeof metaVersion !== 'number' || typeof count !== 'number')
+    throw unknown('versions of xl.meta');
+  const versions: XlVersion[] = [];
+  for (let i = 0; i < count; i++) {
+    reader.value(); // a summary of what follows
+    const packed = reader.value();
+    if (!Buffer.isBuffer(packed)) throw unknown('a version of xl.meta');
+    const version = new PackReader(packed).value();
+    if (!(version instanceof Map) || version.get('Type') !== objectType) continue;
+    const object = version.get('V2Obj');
+    if (!(object instanceof Map)) throw unknown('an object of xl.meta');
+    versions.push(versionOf(object, inline));
+  }
+  return versions;
+}
+
+function inlineData(bytes: Buffer): Map<string, Packed> {
+  const data = new PackReader(bytes, 1).value();
+  if (bytes[0] !== 1 || !(data instanceof Map)) throw unknown('inline data');
+  return data;
+}
+
+function versionOf(object: Map<string, Packed>, inlineParts: Map<string, Packed>): XlVersion {
+  const numbers = integers(object.get('PartNums'));
+  const sizes = integers(object.get('PartSizes'));
+  const actualSizes = integers(object.get('PartASizes'));
+  if (sizes.length !== numbers.length || actualSizes.length !== numbers.length) throw unknown('parts');
+  const versionId = uuid(object.get('ID'));
+  const inline = inlineParts.get(versionId ?? 'null');
+  return {
+    versionId,
+    dataFolder: Buffer.isBuffer(inline) ? undefined : uuid(object.get('DDir')),
+    parts: numbers.map((number, i) => ({ number, size: sizes[i]!, actualSize: actualSizes[i]! })),
+    metadata: texts(object.get('MetaSys')),
+    userMetadata: texts(object.get('MetaUsr')),
+    dataShards: integer(object.get('EcM')),
+    parityShards: integer(object.get('EcN')),
+    blockBytes: integer(object.get('EcBSize')),
+    inline: Buffer.isBuffer(inline) ? inline : undefined,
+  };
+}
+
+/** Takes the checksums out of a file of blocks, chunk by chunk, whatever the chunks are. */
+export class BlockReader {
+  readonly #blockBytes: number;
+  #at = 0;
+
+  constructor({ blockBytes, dataShards, parityShards }: XlVersion) {
+    /* Precondition: with more shards than one, a drive has no whole object. */
+    if (dataShards !== 1 || parityShards !== 0)
+      throw unknown(`object is spread over ${dataShards + parityShards} drives: read it through MinIO`);
+    this.#blockBytes = blockBytes;
+  }
+
+  /** What of `chunk` is data. */
+  *take(chunk: Buffer): Generator<Buffer> {
+    const frame = checksumBytes + this.#blockBytes;
+    for (let i = 0; i < chunk.length;) {
+      const within = this.#at % frame;
+      const left = within < checksumBytes ? checksumBytes - within : frame - within;
+      const end = Math.min(chunk.length, i + left);
+      if (within >= checksumBytes) yield chunk.subarray(i, end);
+      this.#at += end - i;
+      i = end;
+    }
+  }
+}
+
+function integer(value: Packed | undefined): number {
+  const number = typeof value === 'bigint' ? Number(value) : value;
+  if (typeof number !== 'number' || !Number.isSafeInteger(number) || number < 0) throw unknown('a number');
+  return number;
+}
+
+function integers(value: Packed | undefined): number[] {
+  if (value === null || value === undefined) return [];
+  if (!Array.isArray(value)) throw unknown('a list of numbers');
+  return value.map(integer);
+}
+
+function texts(value: Packed | undefined): Record<string, string> {
+  const found: Record<string, string> = Object.create(null) as Record<string, string>;
+  if (value === null || value === undefined) return found;
+  if (!(value instanceof Map)) throw unknown('metadata');
+  for (const [name, entry] of value) {
+    if (typeof entry !== 'string' && !Buffer.isBuffer(entry)) throw unknown('metadata');
+    found[name] = typeof entry === 'string' ? entry : entry.toString('utf8');
+  }
+  return found;
+}
+
+function uuid(value: Packed | undefined): string | undefined {
+  if (!Buffer.isBuffer(value) || value.length !== 16) throw unknown('an id');
+  if (value.every((byte) => byte === 0)) return undefined;
+  const hex = value.toString('hex');
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}
+
+function unknown(detail: string): SelloError {
+  return new SelloError('SELLO_OBJECT_FORMAT_UNKNOWN', { detail });
+}

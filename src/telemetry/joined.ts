@@ -1,0 +1,65 @@
+/**
+ * What several worker processes report, as one: their metrics side by side with a label that tells them apart, and one
+ * verdict on their health. Sums would jump back when a worker ends, which Prometheus takes for a burst of requests.
+ */
+import { Registry, type MetricObjectWithValues, type MetricValue } from 'prom-client';
+import type { HealthReport } from './health.ts';
+
+/** A family of metrics as prom-client hands it out. */
+type MetricFamily = Omit<MetricObjectWithValues<MetricValue<string>>, 'collect'>;
+export type MetricFamilies = readonly MetricFamily[];
+
+/** What one worker says of itself. It travels as JSON. */
+export interface WorkerReport {
+  readonly metrics: MetricFamilies;
+  readonly health: HealthReport;
+}
+
+/** Undefined: a worker that did not answer in time. */
+export type WorkerReports = ReadonlyMap<number, WorkerReport | undefined>;
+
+function workerUp(isUp: boolean): MetricFamily {
+  return {
+    name: 'sello_worker_up',
+    help: '1 while the worker process answers.',
+    type: 'gauge' as unknown as MetricFamily['type'],
+    aggregator: 'sum',
+    values: [{ value: isUp ? 1 : 0, labels: {} }],
+  };
+}
+
+/** One page of all metrics; every series has the label `worker`. */
+export async function joinMetrics(
+  reports: WorkerReports,
+): Promise<{ readonly contentType: string; readonly body: string }> {
+  const families = new Map<string, MetricFamily>();
+  const add = (family: MetricFamily, worker: number): void => {
+    const values = family.values.map((value) => ({
+      ...value,
+      labels: { ...value.labels, worker: String(worker) },
+    }));
+    const known = families.get(family.name);
+    if (known === undefined) families.set(family.name, { ...family, values });
+    else known.values.push(...values);
+  };
+  for (const [worker, report] of reports) {
+    add(workerUp(report !== undefined), worker);
+    for (const family of report?.metrics ?? []) add(family, worker);
+  }
+  const registry = new Registry();
+  for (const family of families.values()) {
+    const metric = { name: family.name, get: () => Promise.resolve(family), reset: () => undefined };
+    registry.registerMetric(metric as unknown as Parameters<Registry['registerMetric']>[0]);
+  }
+  return { contentType: registry.contentType, body: await registry.metrics() };
+}
+
+/** Ready while one worker is: the port they share is served. What fails is named with its worker. */
+export function joinHealth(reports: WorkerReports): HealthReport {
+  const failing = [...reports].flatMap(([worker, report]) =>
+    report === undefined
+      ? [{ check: `worker ${worker}`, detail: 'does not answer' }]
+      : report.health.failing.map((each) => ({ ...each, check: `worker ${worker}: ${each.check}` })),
+  );
+  return { ready: [...reports.values()].some((report) => report?.health.ready === true), failing };
+}

@@ -1,0 +1,3 @@
+module sello.test/stream
+
+go 1.26
