@@ -10,6 +10,7 @@ import type {
   LimitsConfig,
   ObjectsConfig,
   QuotaConfig,
+  VaultConfig,
 } from '../src/config/model.ts';
 
 const page = readFileSync(new URL('../docs/limits.md', import.meta.url), 'utf8');
@@ -30,6 +31,18 @@ tenants: [{name: app, admins: [${identity}], clients: {auth: off}, keystore: {fs
   { file: path.resolve('sello.yaml'), env: {} },
 );
 const tenant = config.tenants[0]!;
+const { keystore } = parseConfig(
+  `version: sello/v1
+listeners: [{address: "127.0.0.1:0", tls: {cert: server.crt, key: server.key}}]
+tenants:
+  - name: app
+    admins: [${identity}]
+    clients: {auth: off}
+    keystore: {vaultKv: {addresses: ["https://vault:8200"], login: {agent: {}}}}
+`,
+  { file: path.resolve('sello.yaml'), env: {} },
+).tenants[0]!;
+if (keystore.kind !== 'vault-kv') throw new Error('another keystore');
 const trail = tenant.audit.trail!;
 
 const fields: Record<
@@ -41,6 +54,7 @@ const fields: Record<
   | AuditConfig
   | ObjectsConfig
   | ObjectsConfig['bucketKeys']
+  | VaultConfig
   | Record<string, number>
 > = {
   limits: config.limits,
@@ -51,6 +65,7 @@ const fields: Record<
   objects: tenant.objects!,
   'objects.bucketKeys': tenant.objects!.bucketKeys,
   'audit.checkpoint': { records: trail.checkpointRecords, interval: trail.checkpointMs },
+  vaultKv: keystore.vault,
   'audit.segment': { size: trail.segmentBytes, age: trail.segmentAgeMs },
 };
 

@@ -18,6 +18,7 @@ import { Gate } from './gate.ts';
 import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener, secureContextOptions } from './listener.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
+import { VaultError } from '../vault/index.ts';
 
 const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -204,7 +205,7 @@ function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, 
 /** What /readyz asks of each tenant. Returns how to withdraw it. */
 function watchHealth(health: Health, runtime: Runtime): () => void {
   const withdraw = [...runtime.tenants.values()].flatMap((tenant) => [
-    health.poll('keystore', tenant.name, () => tenant.keys.health()),
+    health.poll('keystore', tenant.name, () => tenant.keys.health().catch(sayWhatIsMissing)),
     health.check('audit', tenant.name, () => tenant.audit.trouble),
   ]);
   return () => {
@@ -274,4 +275,9 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     await runtime.retire(undefined);
     throw error;
   }
+}
+
+/** Readiness names the dependency: of a VaultError the kind of problem, and nothing that Vault said. */
+function sayWhatIsMissing(error: unknown): never {
+  throw error instanceof VaultError ? new Error(`vault: ${error.problem}`) : error;
 }

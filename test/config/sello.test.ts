@@ -246,3 +246,25 @@ t.test('a path that ends in a slash is a trail, another one a plain file', async
     code: 'SELLO_CONFIG_INVALID',
   });
 });
+
+t.test('two tenants do not share a folder of one Vault', async (t) => {
+  const file = (one: string, other: string) => `version: sello/v1
+listeners: [{ address: '127.0.0.1:0', tls: { cert: s.crt, key: s.key } }]
+tenants:
+  - name: one
+    clients: { auth: off }
+    keystore: { vaultKv: { login: { agent: {} }, addresses: ['https://a:8200'], ${one} } }
+  - name: two
+    clients: { auth: off }
+    keystore: { vaultKv: { login: { agent: {} }, addresses: ['https://b:8200', 'https://a:8200'], ${other} } }
+`;
+  const shared = /share a folder of Vault/;
+  t.same(problemsOf(file('', '')), [], 'each has the folder of its name');
+  t.match(problemsOf(file('prefix: kes', 'prefix: kes')).join(), shared);
+  t.match(problemsOf(file('prefix: kes', 'prefix: kes/two')).join(), shared, 'one below the other');
+  t.match(problemsOf(file('prefix: kes', 'prefix: kes.sello')).join(), shared, 'keys in the other’s records');
+  t.match(problemsOf(file('prefix: /', '')).join(), shared, 'the top of the engine holds all');
+  t.same(problemsOf(file('prefix: kes', 'prefix: kes, engine: kv2')), []);
+  t.same(problemsOf(file('prefix: kes, namespace: x', 'prefix: kes, namespace: y')), []);
+  t.match(problemsOf(file('prefix: a, records: a/b', '')).join(), /must not be in one another/);
+});

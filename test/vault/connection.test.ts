@@ -347,6 +347,22 @@ t.test('a token without the right is not replaced, and Vault is not asked over a
   t.ok(fake.count(/lookup/) <= 3, `${String(fake.count(/lookup/))} lookups`);
 });
 
+t.test('a Vault that is away at the start is waited for', async (t) => {
+  const fake = await FakeVault.start(t, () => ({ status: 503, body: { errors: ['Vault is sealed'] } }));
+  const connection = await connect(t, [fake], withToken(fake));
+  t.match(await failureOf(connection.read({ path })), { code: 'SELLO_STORE_UNREACHABLE' });
+  fake.answer = ({ path }) => (path.includes('lookup') ? { status: 200, body: { data: { ttl: 0 } } } : value);
+  t.ok(
+    await until(() =>
+      connection.read({ path }).then(
+        () => true,
+        () => false,
+      ),
+    ),
+    'and serves once it is there',
+  );
+});
+
 t.test('readiness says what is missing', async (t) => {
   const fake = await FakeVault.start(t, ({ path }) =>
     path.includes('login') ? { status: 503, body: { errors: ['x'] } } : value,
