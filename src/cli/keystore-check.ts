@@ -45,6 +45,7 @@ export function keystoreCheck(parent: CliCommand): void {
     let findings: Findings;
     try {
       findings = await failingOnKeystore(readAll(store, io.signal), () => undefined);
+      for (const notice of (await store.notices?.()) ?? []) await write(io.stderr, `Notice: ${notice}\n`);
     } finally {
       await store.close();
     }

@@ -12,6 +12,7 @@ import { inspect } from './inspect.ts';
 import { type Io, processIo, write } from './io.ts';
 import { key } from './key.ts';
 import { keystore } from './keystore.ts';
+import { vault } from './vault.ts';
 import { log } from './log.ts';
 import { ls } from './ls.ts';
 import { migrate } from './migrate.ts';
@@ -54,6 +55,7 @@ function build(io: Io, ended: (exitCode: number) => void): CliCommand {
   config(top);
   migrate(top);
   keystore(top);
+  vault(top);
   top.commandsGroup('Keys and access:');
   key(top);
   policy(top);

@@ -41,6 +41,7 @@ t.test('the published schemas take the examples and refuse a misspelt field in t
   const examples = {
     'sello-minimal.yaml': schemas.sello,
     'sello-multi-tenant.yaml': schemas.sello,
+    'sello-vault.yaml': schemas.sello,
     'kes-fs.yaml': schemas.kes,
   };
   for (const [name, schema] of Object.entries(examples)) {
