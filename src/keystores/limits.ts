@@ -17,3 +17,13 @@ export function checkListOptions({ limit }: ListOptions): void {
     throw new RangeError(`page of names: expected 1 to ${maxPageNames}, got ${limit}`);
   }
 }
+
+const recordSegment = /^(?!\.{1,2}$)[0-9A-Za-z_.-]{1,128}$/;
+
+/** The path of a record (contract.ts), or of a folder of records: then `least` is 1. @throws RangeError */
+export function checkRecordPath(path: string, least = 2): string {
+  const segments = path.split('/');
+  if (segments.length < least || segments.length > 4 || !segments.every((one) => recordSegment.test(one)))
+    throw new RangeError(`not a path of a record: ${JSON.stringify(path.slice(0, 100))}`);
+  return path;
+}

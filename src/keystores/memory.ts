@@ -3,12 +3,14 @@ import { SelloError } from '../errors.ts';
 import type { KeyName } from '../keys/names.ts';
 import type { Keystore, ListOptions, NamePage } from './contract.ts';
 import { checkListOptions, checkValue } from './limits.ts';
+import { MemoryRecordStore } from './memory-records.ts';
 import { pageOf } from './name-index.ts';
 
 export class MemoryKeystore implements Keystore {
   readonly kind = 'memory';
   readonly location = 'memory (keys are lost when the process ends)';
   readonly #values = new Map<KeyName, Buffer>();
+  readonly records = new MemoryRecordStore();
   /** Undefined: has to be sorted anew. */
   #sorted: KeyName[] | undefined;
   #closed = false;
@@ -56,6 +58,7 @@ export class MemoryKeystore implements Keystore {
   async close(): Promise<void> {
     for (const value of this.#values.values()) value.fill(0);
     this.#values.clear();
+    this.records.clear();
     this.#closed = true;
   }
 

@@ -19,6 +19,7 @@ import {
   type VaultPath,
 } from '../vault/index.ts';
 import { maxRecordBytes, type RecordPage, type RecordStore, type StoredRecord } from './contract.ts';
+import { checkRecordPath } from './limits.ts';
 import { pageOf } from './name-index.ts';
 import { isCasConflict } from './vault-layout.ts';
 import { markedBytes, type ValueForm } from './vault-value.ts';
@@ -31,8 +32,6 @@ export interface VaultRecordsOptions {
   /** Values are encrypted by Transit. */
   readonly wrapped: boolean;
 }
-
-const segmentPattern = /^(?!\.{1,2}$)[0-9A-Za-z_.-]{1,128}$/;
 
 /** Longer than any call lives: who wrote an "ended" this long ago has removed the entry, or never will. */
 const abandonedAfterMs = 120_000;
@@ -180,14 +179,7 @@ export class VaultRecordStore implements RecordStore {
   }
 
   #path(part: 'data' | 'metadata', path: string, least = 2): VaultPath {
-    const segments = path.split('/');
-    if (
-      segments.length < least ||
-      segments.length > 4 ||
-      !segments.every((one) => segmentPattern.test(one))
-    ) {
-      throw new RangeError(`not a path of a record: ${JSON.stringify(path.slice(0, 100))}`);
-    }
+    checkRecordPath(path, least);
     return pathOf(this.#options.engine, part, this.#options.prefix, path);
   }
 }

@@ -21,7 +21,7 @@ export interface DevOptions {
 /** Runs until a signal stops it; resolves to the exit status. */
 export async function dev(options: DevOptions): Promise<number> {
   const { folder, port, command, print } = options;
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  mkdirSync(path.join(folder, 'keys'), { recursive: true, mode: 0o700 });
   const file = (name: string): string => path.join(folder, name);
   const secret = (name: string, make: () => string): string => {
     if (!existsSync(file(name))) {

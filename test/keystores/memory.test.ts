@@ -1,6 +1,8 @@
 import t from 'tap';
 import { openKeystore } from '../../src/keystores/index.ts';
+import { MemoryRecordStore } from '../../src/keystores/memory-records.ts';
 import { testKeystoreContract } from './contract.ts';
+import { testRecordStoreContract } from './record-contract.ts';
 
 testKeystoreContract('memory', {
   open: async (t) => {
@@ -9,6 +11,8 @@ testKeystoreContract('memory', {
     return store;
   },
 });
+
+testRecordStoreContract('memory', { open: async () => new MemoryRecordStore() });
 
 t.test('says that it forgets', async (t) => {
   t.match((await openKeystore({ kind: 'memory' })).location, /lost/);

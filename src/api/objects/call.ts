@@ -240,11 +240,12 @@ export class ObjectCall {
   }
 }
 
-/** RFC 9113 §7: 2 is INTERNAL_ERROR. */
-const internalError = 2;
-
+/**
+ * By `destroy`, which resets with INTERNAL_ERROR (2, RFC 9113 §7): `close(2)` ends the stream's data first, and where that end leaves before
+ * the reset the client takes what came for whole.
+ */
 function breakStream(stream: ServerHttp2Stream): void {
-  if (!stream.destroyed) stream.close(internalError);
+  if (!stream.destroyed) stream.destroy(new Error('broken off'));
 }
 
 export function isHttp2(response: RawResponse): response is Http2Response {

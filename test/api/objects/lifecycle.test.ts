@@ -309,13 +309,17 @@ async function lateDamage(over: 'HTTP/2' | 'HTTP/1.1'): Promise<LateDamage> {
 }
 
 t.test('damage found late breaks off, and what came until then is authentic', async (t) => {
-  const over2 = await lateDamage('HTTP/2');
-  t.equal(over2.code, 2, 'INTERNAL_ERROR');
-  t.ok(over2.failed);
-  t.ok(over2.sessionLives, 'other requests of the session live on');
-  t.ok(
-    over2.got.length < over2.message.length && over2.message.subarray(0, over2.got.length).equals(over2.got),
-  );
+  // Many times: an end of the data that overtakes the reset is a matter of microseconds.
+  for (let i = 0; i < 25; i++) {
+    const over2 = await lateDamage('HTTP/2');
+    t.equal(over2.code, 2, 'INTERNAL_ERROR');
+    t.ok(over2.failed);
+    t.ok(over2.sessionLives, 'other requests of the session live on');
+    t.ok(
+      over2.got.length < over2.message.length &&
+        over2.message.subarray(0, over2.got.length).equals(over2.got),
+    );
+  }
   t.match(
     records().findLast(({ sello }) => sello['phase'] === 'end'),
     { error: { code: 'SELLO_OBJECT_NOT_AUTHENTIC' }, sello: { aborted: true } },

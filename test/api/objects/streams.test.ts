@@ -119,7 +119,7 @@ t.test('parts are sealed one by one, in any order and again, and open as one obj
   const finish = (parts: object[], headers = { 'x-sello-envelope': envelope }) =>
     site.post('multipart/complete', {}, headers, JSON.stringify({ parts }));
   const completed = await finish(listed);
-  t.equal(completed.status, 200, completed.body.toString('latin1', 0, 80));
+  t.equal(completed.status, 200, JSON.stringify(completed.body.toString('latin1', 0, 80)));
   const manifest = completed.body;
   const message = Buffer.concat(messages);
   t.equal(completed.headers['x-sello-plain-length'], String(message.length));
