@@ -19,7 +19,7 @@ import {
   type VaultPath,
 } from '../vault/index.ts';
 import { maxRecordBytes, type RecordPage, type RecordStore, type StoredRecord } from './contract.ts';
-import { checkRecordPath } from './limits.ts';
+import { checkListOptions, checkRecordPath } from './limits.ts';
 import { pageOf } from './name-index.ts';
 import { isCasConflict } from './vault-layout.ts';
 import { markedBytes, type ValueForm } from './vault-value.ts';
@@ -99,7 +99,7 @@ export class VaultRecordStore implements RecordStore {
   }
 
   async list(folder: string, { after = '', limit }: { after?: string; limit: number }): Promise<RecordPage> {
-    if (!Number.isInteger(limit) || limit < 1) throw new RangeError(`page of records: got ${String(limit)}`);
+    checkListOptions({ limit, prefix: '' });
     let answer;
     try {
       answer = await this.#vault.list({ path: this.#path('metadata', folder, 1) });
@@ -109,10 +109,9 @@ export class VaultRecordStore implements RecordStore {
     }
     const { data } = answer.json('list records') as { data?: { keys?: unknown } };
     const keys = Array.isArray(data?.keys) ? (data.keys as unknown[]) : [];
-    const names = new Set(
-      keys.flatMap((key) => (typeof key === 'string' ? [key.endsWith('/') ? key.slice(0, -1) : key] : [])),
-    );
-    return pageOf([...names].sort(), '', after, limit);
+    // Folders end with a slash: they are not names of records.
+    const names = keys.filter((key): key is string => typeof key === 'string' && !key.endsWith('/'));
+    return pageOf(names.sort(), '', after, limit);
   }
 
   async #put(path: string, stored: Buffer, expected: number): Promise<number> {
@@ -178,8 +177,7 @@ export class VaultRecordStore implements RecordStore {
     throw new SelloError('SELLO_STORED_KEY_UNREADABLE', { detail: `record '${path}' is not in our form` });
   }
 
-  #path(part: 'data' | 'metadata', path: string, least = 2): VaultPath {
-    checkRecordPath(path, least);
-    return pathOf(this.#options.engine, part, this.#options.prefix, path);
+  #path(part: 'data' | 'metadata', path: string, least?: number): VaultPath {
+    return pathOf(this.#options.engine, part, this.#options.prefix, checkRecordPath(path, least));
   }
 }

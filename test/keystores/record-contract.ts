@@ -97,6 +97,7 @@ export function testRecordStoreContract(kind: string, { open, openTwo }: Records
     const names = ['b', 'a', 'B', 'a.1', 'a_1', 'a-1', '10', '9', '_x', '..x'];
     for (const name of names) await records.write(`keyring/${name}`, Buffer.from('v'), 0);
     await records.write('other/z', Buffer.from('v'), 0);
+    await records.write('keyring/folder/z', Buffer.from('v'), 0);
     const sorted = [...names].sort();
     t.strictSame(await records.list('keyring', { limit: 100 }), { names: sorted, more: false });
     for (const limit of [1, 3, names.length]) {
