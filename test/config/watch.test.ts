@@ -12,7 +12,7 @@ const patienceMs = 8000;
 async function watching(
   t: { teardown: (close: () => void) => void },
   paths: string[],
-  options: WatchOptions = { debounceMs: 20, pollMs: 3_600_000 },
+  options: WatchOptions = { debounceMs: 100, pollMs: 3_600_000 },
 ) {
   const told: string[][] = [];
   let wake: () => void = () => {};
@@ -131,7 +131,7 @@ t.test('polling alone sees changes where there are no events', async (t) => {
 t.test('changes close together are told once, and never two at once', async (t) => {
   const folder = t.testdir({ 'a.crt': '', 'a.key': '' });
   const [crt, key] = [join(folder, 'a.crt'), join(folder, 'a.key')];
-  const watch = await watching(t, [crt, key], { debounceMs: 150, pollMs: 3_600_000 });
+  const watch = await watching(t, [crt, key], { debounceMs: 500, pollMs: 3_600_000 });
   writeFileSync(crt, 'new');
   await sleep(20);
   writeFileSync(key, 'new');
