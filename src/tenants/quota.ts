@@ -6,10 +6,15 @@ import type { QuotaConfig } from '../config/model.ts';
 
 /**
  * A caller over its quota who asks again as soon as it is refused would keep the process busy with refusals, at the cost of
- * the other tenants. So refusals wait this long, as many at a time as the second figure.
+ * the other tenants. So refusals wait, as many at a time as the second figure.
  */
-export const quotaHoldMs = 50;
+const leastHoldMs = 100;
 const maxHeld = 256;
+
+/** How long one refusal waits: 100 to 200 ms, so that callers that were refused together do not come back together. */
+export function quotaHoldMs(): number {
+  return leastHoldMs * (1 + Math.random());
+}
 
 export class Quota {
   readonly #config: QuotaConfig;

@@ -416,7 +416,7 @@ class KesExchange {
       setTimeout(() => {
         quota.releaseHeld();
         this.#finish(reply, raw, answer, trace);
-      }, quotaHoldMs);
+      }, quotaHoldMs());
     } else this.#finish(reply, raw, answer, trace);
     return false;
   }

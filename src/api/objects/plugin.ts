@@ -324,7 +324,7 @@ class ObjectsExchange {
   /** A caller over its quota that asks again at once would keep the process busy with refusals. */
   async #hold({ quota }: Tenant): Promise<void> {
     if (!quota.hold()) return;
-    await new Promise((resolve) => setTimeout(resolve, quotaHoldMs));
+    await new Promise((resolve) => setTimeout(resolve, quotaHoldMs()));
     quota.releaseHeld();
   }
 }
