@@ -1,4 +1,4 @@
-/** `sello convert FOLDER`: an object from a MinIO drive as a sealed file. */
+/** `sello convert FOLDER...`: an object from MinIO's drives as a sealed file. */
 import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { wipe } from '../crypto/index.ts';
@@ -6,17 +6,16 @@ import { hasCode } from '../errors.ts';
 import {
   clientDataKeys,
   minioPlaintext,
-  parseMinioMetadata,
-  readMinioVersion,
+  readMinioObject,
   seal as sealObject,
   type MinioKeySource,
+  type MinioObject,
   type Protection,
-  type XlVersion,
 } from '../sse/index.ts';
 import { type CliCommand, child, examples } from './command.ts';
 import { connect, connectOptions, type ConnectOptions } from './connect.ts';
 import { Failure, failingWith, fileFailure } from './failure.ts';
-import { pathOf } from './io.ts';
+import { pathOf, type Io } from './io.ts';
 import { inFront, keyOfFile, moveTo } from './sealed-file.ts';
 
 interface Options extends ConnectOptions {
@@ -35,9 +34,9 @@ export function convert(parent: CliCommand): void {
   const command = child(
     parent,
     'convert',
-    "Seal an object anew that MinIO stored encrypted, from its drive's folder",
+    'Seal an object anew that MinIO stored encrypted, from its folder on each drive',
   );
-  command.argument('[FOLDER...]').usage('[options] <FOLDER>');
+  command.argument('[FOLDER...]').usage('[options] <FOLDER>...');
   connectOptions(command)
     .option('--bucket <NAME>', 'Bucket of the object, as MinIO has it; needed')
     .option('--object <NAME>', 'Name of the object, as MinIO has it; needed')
@@ -53,19 +52,22 @@ export function convert(parent: CliCommand): void {
     .option('--force', 'Replace the output file');
   examples(command, [
     ['Take an object over', 'convert --bucket photos --object 2024/cat.jpg /data/photos/2024/cat.jpg'],
+    [
+      'From a server of four drives',
+      'convert --bucket photos --object cat.jpg /data1/photos/cat.jpg /data2/photos/cat.jpg /data3/photos/cat.jpg',
+    ],
   ]);
   command.action(async (given: string[], options: Options) => {
-    command.checkArguments(given, ['no folder specified']);
+    command.checkArguments(given, ['no folder specified'], maxDrives);
     const { bucket, object } = options;
     if (bucket === undefined || object === undefined)
       throw command.misuse('--bucket and --object are needed');
     const { io } = command;
-    const folder = pathOf(io, given[0]!);
-    const version = await versionOf(folder, given[0]!, options.versionId);
+    const stored = await objectOf(io, given, options.versionId);
     const customerKey =
       options.customerKeyFile === undefined ? undefined : await keyOfFile(io, options.customerKeyFile);
     const ownKey = options.keyFile === undefined ? undefined : await keyOfFile(io, options.keyFile);
-    const encryption = parseMinioMetadata(version.metadata);
+    const { encryption } = stored;
     const keyName = options.key ?? encryption?.keyName;
     if (ownKey === undefined && keyName === undefined)
       throw command.misuse('the object names no master key: --key or --key-file is needed');
@@ -86,10 +88,10 @@ export function convert(parent: CliCommand): void {
       const place = { tenant: options.tenant, bucket, object };
       using target = await failingWith('failed to seal', sealObject({ place, protection }));
       const input = {
-        stream: Readable.from(minioPlaintext(folder, version, { bucket, object }, source), {
+        stream: Readable.from(minioPlaintext(stored, { bucket, object }, source), {
           objectMode: false,
         }),
-        bytes: version.parts.reduce((sum, part) => sum + part.actualSize, 0),
+        bytes: stored.plainBytes,
         name: object,
       };
       const output = options.output ?? `${object.split('/').at(-1)!}.sealed`;
@@ -108,23 +110,32 @@ export function convert(parent: CliCommand): void {
   });
 }
 
-async function versionOf(folder: string, named: string, versionId: string | undefined): Promise<XlVersion> {
+/** What MinIO takes at most for one object. */
+const maxDrives = 16;
+
+async function objectOf(
+  io: Io,
+  given: readonly string[],
+  versionId: string | undefined,
+): Promise<MinioObject> {
+  const folders = given.map((named) => pathOf(io, named));
+  for (const [i, folder] of folders.entries()) {
+    const facts = await stat(folder).catch((error: unknown) => {
+      throw fileFailure(error, given[i]!);
+    });
+    if (!facts.isDirectory()) throw new Failure(`'${given[i]!}' is no folder`, { hint: folderHint });
+  }
   try {
-    if (!(await stat(folder)).isDirectory())
-      throw new Failure(`'${named}' is no folder`, { hint: folderHint });
-    return await readMinioVersion(folder, versionId);
+    return await readMinioObject(folders, versionId);
   } catch (error) {
-    if (error instanceof Failure) throw error;
-    if (error instanceof Error && 'syscall' in error) {
-      const isThere = await stat(folder).catch(() => undefined);
-      if (isThere === undefined) throw fileFailure(error, named);
-      throw new Failure(`'${named}' has no xl.meta`, { hint: folderHint, cause: error });
-    }
-    throw explained(error, named);
+    if (error instanceof Error && 'syscall' in error)
+      throw new Failure(`'${given[0]!}' has no xl.meta`, { hint: folderHint, cause: error });
+    throw explained(error, given[0]!);
   }
 }
 
-const folderHint = "Name an object's folder on a MinIO drive: DRIVE/BUCKET/OBJECT, with xl.meta in it.";
+const folderHint =
+  "Name an object's folder on each of MinIO's drives: DRIVE/BUCKET/OBJECT, with xl.meta in it.";
 
 function explained(error: unknown, named: string): unknown {
   if (hasCode(error, 'SELLO_OBJECT_FORMAT_UNKNOWN'))

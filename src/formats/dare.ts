@@ -285,6 +285,8 @@ export class DareOpener {
       nonce[0]! &= ~finalBit;
       this.#nonce ??= nonce;
       if (!nonce.equals(this.#nonce)) throw notAuthentic('package of another stream');
+      // A stream that ends before the range's plan says is shorter than whoever made the plan was told.
+      if (isLast && this.#window?.isToEnd === false) throw notAuthentic('stream ends too soon');
       this.#sawLast = isLast;
     } else if (header.readUInt32LE(4) !== this.#index) throw notAuthentic('package out of order');
     if (this.#index >= maxPackages) throw notAuthentic('too many packages');

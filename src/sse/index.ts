@@ -56,7 +56,9 @@ export {
 } from '../formats/index.ts';
 export { canonicalContext, type EncryptionContext } from './context.ts';
 export { inspect, inspectedBytes, type Inspection } from './inspect.ts';
-export { minioPlaintext, readMinioVersion, type MinioKeySource } from './minio-drive.ts';
+export { minioPlaintext, readMinioObject, type MinioKeySource, type MinioObject } from './minio-drive.ts';
+export { minioPartPlainBytes, planMinio, type MinioPart, type MinioPartPlan } from './minio-range.ts';
+export type { DriveCopy } from './xl-data.ts';
 export type { XlPart, XlVersion } from './xl-meta.ts';
 export {
   formatMinioMetadata,

@@ -21,6 +21,8 @@ export interface XlPart {
 export interface XlVersion {
   /** A UUID; undefined for the version of an object without versions. */
   readonly versionId: string | undefined;
+  /** Nanoseconds since 1970. */
+  readonly modifiedNs: bigint;
   /** Folder of the parts; undefined when the data is inline. */
   readonly dataFolder: string | undefined;
   readonly parts: readonly XlPart[];
@@ -30,26 +32,39 @@ export interface XlVersion {
   /** Shards that hold data, and those that hold parity. */
   readonly dataShards: number;
   readonly parityShards: number;
+  /** Which of the shards this drive has, from 0; those of data come first. */
+  readonly shard: number;
   /** Bytes of data in one block of all shards. */
   readonly blockBytes: number;
-  /** Of a small object: its data, with the checksums between. */
+  /** Of a small object: this drive's shard, with the checksums between. */
   readonly inline: Buffer | undefined;
 }
 
+/** What an object was at one time: there, deleted, or kept in the form of `xl.json`, which MinIO wrote until 2020. */
+export type XlEntry =
+  | { readonly kind: 'object'; readonly versionId: string | undefined; readonly version: XlVersion }
+  | { readonly kind: 'deleted' | 'legacy'; readonly versionId: string | undefined };
+
 const magic = Buffer.from('XL2 ', 'latin1');
 const objectType = 1;
+const deletedType = 2;
+const legacyType = 3;
 
-/** 32 bytes of HighwayHash in front of each block: MinIO's guard against rotten bits. The AEAD guards ours. */
-const checksumBytes = 32;
+/** MinIO's note to itself that data on another tier is to be removed; no delete marker, and no version that clients see. */
+const freeVersionName = 'x-minio-internal-free-version';
+
+/** Blocks are 1 MiB, until 2021 10 MiB; one of them is held in memory. */
+const maxBlockBytes = 64 * 1_048_576;
+const maxShards = 256;
 
 /** MinIO's own limit of versions is 10,000; each takes a few kilobytes. */
 export const maxXlMetaBytes = 64 * 1_048_576;
 
 /**
- * The versions of an object, newest first; delete markers are left out.
+ * What an object was, newest first. Delete markers are among it: an object whose newest entry is one is deleted.
  * @throws SelloError SELLO_OBJECT_FORMAT_UNKNOWN
  */
-export function parseXlMeta(bytes: Buffer): XlVersion[] {
+export function parseXlMeta(bytes: Buffer): XlEntry[] {
   if (bytes.length < 13 || bytes.length > maxXlMetaBytes || !bytes.subarray(0, 4).equals(magic))
     throw unknown('not xl.meta');
   if (bytes.readUInt16LE(4) !== 1) throw unknown(`xl.meta of format ${bytes.readUInt16LE(4)}`);
@@ -63,18 +78,31 @@ export function parseXlMeta(bytes: Buffer): XlVersion[] {
   const [headerVersion, metaVersion, count] = [reader.value(), reader.value(), reader.value()];
   if (typeof headerVersion !== 'number' || typeof metaVersion !== 'number' || typeof count !== 'number')
     throw unknown('versions of xl.meta');
-  const versions: XlVersion[] = [];
+  const entries: XlEntry[] = [];
   for (let i = 0; i < count; i++) {
     reader.value(); // a summary of what follows
     const packed = reader.value();
     if (!Buffer.isBuffer(packed)) throw unknown('a version of xl.meta');
     const version = new PackReader(packed).value();
-    if (!(version instanceof Map) || version.get('Type') !== objectType) continue;
-    const object = version.get('V2Obj');
-    if (!(object instanceof Map)) throw unknown('an object of xl.meta');
-    versions.push(versionOf(object, inline));
+    if (!(version instanceof Map)) throw unknown('a version of xl.meta');
+    const entry = entryOf(version, inline);
+    if (entry !== undefined) entries.push(entry);
   }
-  return versions;
+  return entries;
+}
+
+function entryOf(version: Map<string, Packed>, inline: Map<string, Packed>): XlEntry | undefined {
+  const type = version.get('Type');
+  if (type === legacyType) return { kind: 'legacy', versionId: undefined };
+  const body = version.get(type === deletedType ? 'DelObj' : 'V2Obj');
+  /* Precondition: an entry that is not understood must not be passed over, or an older one would be taken for the newest. */
+  if (!(body instanceof Map) || (type !== objectType && type !== deletedType))
+    throw unknown('a version of xl.meta');
+  const versionId = uuid(body.get('ID'));
+  if (type === objectType) return { kind: 'object', versionId, version: versionOf(body, inline) };
+  return Object.keys(texts(body.get('MetaSys'))).some((name) => name.toLowerCase() === freeVersionName)
+    ? undefined
+    : { kind: 'deleted', versionId };
 }
 
 function inlineData(bytes: Buffer): Map<string, Packed> {
@@ -90,43 +118,39 @@ function versionOf(object: Map<string, Packed>, inlineParts: Map<string, Packed>
   if (sizes.length !== numbers.length || actualSizes.length !== numbers.length) throw unknown('parts');
   const versionId = uuid(object.get('ID'));
   const inline = inlineParts.get(versionId ?? 'null');
+  const [dataShards, parityShards, number] = [
+    integer(object.get('EcM')),
+    integer(object.get('EcN')),
+    integer(object.get('EcIndex')),
+  ];
+  const blockBytes = integer(object.get('EcBSize'));
+  if (
+    dataShards < 1 ||
+    dataShards + parityShards > maxShards ||
+    number < 1 ||
+    number > dataShards + parityShards
+  )
+    throw unknown('shards');
+  /* Precondition: a block is held in memory. */
+  if (blockBytes < 1 || blockBytes > maxBlockBytes) throw unknown(`blocks of ${blockBytes} bytes`);
   return {
     versionId,
+    modifiedNs: BigInt(integerOrBig(object.get('MTime'))),
     dataFolder: Buffer.isBuffer(inline) ? undefined : uuid(object.get('DDir')),
     parts: numbers.map((number, i) => ({ number, size: sizes[i]!, actualSize: actualSizes[i]! })),
     metadata: texts(object.get('MetaSys')),
     userMetadata: texts(object.get('MetaUsr')),
-    dataShards: integer(object.get('EcM')),
-    parityShards: integer(object.get('EcN')),
-    blockBytes: integer(object.get('EcBSize')),
+    dataShards,
+    parityShards,
+    shard: number - 1,
+    blockBytes,
     inline: Buffer.isBuffer(inline) ? inline : undefined,
   };
 }
 
-/** Takes the checksums out of a file of blocks, chunk by chunk, whatever the chunks are. */
-export class BlockReader {
-  readonly #blockBytes: number;
-  #at = 0;
-
-  constructor({ blockBytes, dataShards, parityShards }: XlVersion) {
-    /* Precondition: with more shards than one, a drive has no whole object. */
-    if (dataShards !== 1 || parityShards !== 0)
-      throw unknown(`object is spread over ${dataShards + parityShards} drives: read it through MinIO`);
-    this.#blockBytes = blockBytes;
-  }
-
-  /** What of `chunk` is data. */
-  *take(chunk: Buffer): Generator<Buffer> {
-    const frame = checksumBytes + this.#blockBytes;
-    for (let i = 0; i < chunk.length;) {
-      const within = this.#at % frame;
-      const left = within < checksumBytes ? checksumBytes - within : frame - within;
-      const end = Math.min(chunk.length, i + left);
-      if (within >= checksumBytes) yield chunk.subarray(i, end);
-      this.#at += end - i;
-      i = end;
-    }
-  }
+function integerOrBig(value: Packed | undefined): number | bigint {
+  if (typeof value !== 'number' && typeof value !== 'bigint') throw unknown('a number');
+  return value;
 }
 
 function integer(value: Packed | undefined): number {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { createClient } from '../../src/client/index.ts';
 import { clientDataKeys } from '../../src/sse/index.ts';
-import { minioPlaintext, readMinioVersion, type MinioKeySource } from '../../src/sse/minio-drive.ts';
+import { minioPlaintext, readMinioObject, type MinioKeySource } from '../../src/sse/minio-drive.ts';
 import { createApiKey, createAuthority } from './certificates.ts';
 import { Minio } from './minio.ts';
 import { expect } from './s3.ts';
@@ -71,11 +71,10 @@ if (tool !== undefined) {
     from: MinioKeySource | 'none' = source,
   ): Promise<Buffer> => {
     const where = join(folder, 'minio/data', bucket, object);
-    const version = await readMinioVersion(where);
+    const stored = await readMinioObject([where]);
     const pieces: Buffer[] = [];
     for await (const piece of minioPlaintext(
-      where,
-      version,
+      stored,
       { bucket, object: at },
       from === 'none' ? undefined : from,
     ))
