@@ -67,6 +67,7 @@ export {
   minioStreamKey,
   minioVersions,
   newMinioObjectKey,
+  openMinioChecksum,
   openMinioEtag,
   openMinioObjectKey,
   parseMinioMetadata,

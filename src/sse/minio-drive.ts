@@ -53,7 +53,10 @@ export async function readMinioObject(folders: readonly string[], versionId?: st
       throw unknown(`part ${part.number} has two lengths in xl.meta`);
     return plainBytes;
   });
-  return { version, encryption, plainBytes: lengths.reduce((sum, bytes) => sum + bytes, 0), copies };
+  const plainBytes = lengths.reduce((sum, bytes) => sum + bytes, 0);
+  if (encryption?.plainBytes !== undefined && encryption.plainBytes !== plainBytes)
+    throw unknown('the parts are not as long as the object');
+  return { version, encryption, plainBytes, copies };
 }
 
 /** What most drives agree on, of two the newer: a drive that was away has what was then. */

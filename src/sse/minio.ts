@@ -37,6 +37,11 @@ export interface MinioEncryption {
   readonly mode: MinioMode;
   /** Each part is a stream under a key of its own. */
   readonly isMultipart: boolean;
+  /**
+   * Of an object in parts: its plaintext bytes, which MinIO answers with as the object's length, and breaks off when the parts have another
+   * one. Where it is not stated MinIO adds up the parts.
+   */
+  readonly plainBytes?: number | undefined;
   readonly sealAlgorithm: SealAlgorithm;
   /** 32 bytes. */
   readonly iv: Buffer;
@@ -62,6 +67,7 @@ const names = {
   wrappedKey: `${prefix}S3-Kms-Sealed-Key`,
   context: `${prefix}Context`,
   multipart: 'X-Minio-Internal-Encrypted-Multipart',
+  plainBytes: 'X-Minio-Internal-actual-size',
 } as const;
 
 const current = 'DAREv2-HMAC-SHA256';
@@ -73,6 +79,7 @@ const ivBytes = 32;
 const keyBytes = 32;
 const objectKeyLabel = Buffer.from('object-encryption-key generation');
 const etagLabel = Buffer.from('SSE-etag');
+const checksumLabel = Buffer.from('object-checksum');
 
 /**
  * What an object's metadata says of its encryption.
@@ -103,26 +110,38 @@ export function parseMinioMetadata(metadata: MinioMetadata): MinioEncryption | u
   if (iv.length !== ivBytes) throw unknown('IV');
   const sealedKey = base64(read(names.sealedKey[mode]), 'sealed key');
   if (darePlainLength(sealedKey.length) !== keyBytes) throw unknown('sealed key');
-  const isMultipart = read(names.multipart) !== undefined;
-  if (mode === 'SSE-C') return { mode, isMultipart, sealAlgorithm, iv, sealedKey, context: {} };
+  const parts = partsOf(read(names.multipart) !== undefined, read(names.plainBytes));
+  if (mode === 'SSE-C') return { mode, ...parts, sealAlgorithm, iv, sealedKey, context: {} };
   const keyName = read(names.keyName);
   if (keyName === undefined || keyName === '') throw unknown('name of the master key');
   const contextText = mode === 'SSE-KMS' ? read(names.context) : undefined;
   const context = contextText === undefined ? {} : parseContext(base64(contextText, 'context'));
   if (context === undefined) throw unknown('context');
   const wrappedKey = base64(read(names.wrappedKey), 'wrapped data key');
-  return { mode, isMultipart, sealAlgorithm, iv, sealedKey, keyName, wrappedKey, context };
+  return { mode, ...parts, sealAlgorithm, iv, sealedKey, keyName, wrappedKey, context };
+}
+
+function partsOf(
+  isMultipart: boolean,
+  stated: string | undefined,
+): Pick<MinioEncryption, 'isMultipart' | 'plainBytes'> {
+  if (!isMultipart || stated === undefined) return { isMultipart };
+  const plainBytes = Number(stated);
+  if (!/^\d+$/.test(stated) || !Number.isSafeInteger(plainBytes)) throw unknown('length');
+  return { isMultipart, plainBytes };
 }
 
 /** The metadata that MinIO stores for `encryption`. */
 export function formatMinioMetadata(encryption: MinioEncryption): Record<string, string> {
-  const { mode, isMultipart, sealAlgorithm, iv, sealedKey, keyName, wrappedKey, context } = encryption;
+  const { mode, isMultipart, plainBytes, sealAlgorithm, iv, sealedKey, keyName, wrappedKey, context } =
+    encryption;
   const metadata: Record<string, string> = {
     [names.iv]: iv.toString('base64'),
     [names.sealAlgorithm]: sealAlgorithm,
     [names.sealedKey[mode]]: sealedKey.toString('base64'),
   };
   if (isMultipart) metadata[names.multipart] = '';
+  if (isMultipart && plainBytes !== undefined) metadata[names.plainBytes] = String(plainBytes);
   if (mode === 'SSE-C') return metadata;
   /* Precondition: without these nobody opens the object again. */
   if (keyName === undefined || wrappedKey === undefined)
@@ -236,6 +255,21 @@ export function sealMinioEtag(objectKey: Uint8Array, md5: Uint8Array, aead?: Aea
   const key = hmacSha256(objectKey, etagLabel);
   try {
     return sealSmall(key, md5, aead).toString('hex');
+  } finally {
+    wipe(key);
+  }
+}
+
+/**
+ * The checksum that a client sent with an object in one part, stored as `x-minio-internal-crc`.
+ * @param sealed the stored bytes
+ * @returns MinIO's number of the kind, then the checksum: `02` SHA-256, `04` SHA-1, `08` CRC-32, each with 1 added where it came in a trailer
+ * @throws SelloError SELLO_OBJECT_NOT_AUTHENTIC
+ */
+export function openMinioChecksum(objectKey: Uint8Array, sealed: Buffer): Buffer {
+  const key = hmacSha256(objectKey, checksumLabel);
+  try {
+    return openSmall(key, sealed, {});
   } finally {
     wipe(key);
   }

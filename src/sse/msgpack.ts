@@ -56,7 +56,7 @@ export class PackReader {
       case 0xce:
         return this.#unsigned(4);
       case 0xcf:
-        return this.#take(8).readBigUInt64BE();
+        return narrowed(this.#take(8).readBigUInt64BE());
       case 0xd0:
         return this.#take(1).readInt8();
       case 0xd1:
@@ -64,7 +64,7 @@ export class PackReader {
       case 0xd2:
         return this.#take(4).readInt32BE();
       case 0xd3:
-        return this.#take(8).readBigInt64BE();
+        return narrowed(this.#take(8).readBigInt64BE());
       case 0xd9:
         return this.#text(this.#unsigned(1));
       case 0xda:
@@ -117,6 +117,12 @@ export class PackReader {
     }
     return values;
   }
+}
+
+/** A writer may take eight bytes for any number: one value has one form here. */
+function narrowed(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
 }
 
 function malformed(): SelloError {

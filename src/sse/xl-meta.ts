@@ -169,7 +169,8 @@ function texts(value: Packed | undefined): Record<string, string> {
   const found: Record<string, string> = Object.create(null) as Record<string, string>;
   if (value === null || value === undefined) return found;
   if (!(value instanceof Map)) throw unknown('metadata');
-  for (const [name, entry] of value) {
+  // Go writes a map in any order, another one on each drive: in one order two drives' metadata can be compared.
+  for (const [name, entry] of [...value].sort(([a], [b]) => (a < b ? -1 : 1))) {
     if (typeof entry !== 'string' && !Buffer.isBuffer(entry)) throw unknown('metadata');
     found[name] = typeof entry === 'string' ? entry : entry.toString('utf8');
   }

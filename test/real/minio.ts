@@ -1,6 +1,7 @@
-/** A MinIO server on one folder, plain HTTP for S3, its key server as configured. */
-import { mkdir } from 'node:fs/promises';
+/** A MinIO server on one folder or several, S3 over plain HTTP or TLS, its key server as configured. */
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { TestAuthority } from './certificates.ts';
 import { freePort, RunningProcess } from './process.ts';
 import { S3 } from './s3.ts';
 
@@ -10,6 +11,10 @@ export interface MinioOptions {
   readonly folder: string;
   /** `MINIO_KMS_…` variables. */
   readonly kms: Readonly<Record<string, string>>;
+  /** Objects are spread over so many folders `data1`, `data2`, …; in the one folder `data` unless said otherwise. */
+  readonly drives?: number;
+  /** Serves TLS with a certificate of this CA; SSE-C needs it. */
+  readonly tls?: TestAuthority;
 }
 
 const rootUser = 'minio-test';
@@ -22,18 +27,34 @@ export class Minio {
   readonly #port: number;
   #process: RunningProcess | undefined;
 
-  private constructor(options: MinioOptions, port: number) {
+  private constructor(options: MinioOptions, port: number, ca?: Buffer) {
     this.#options = options;
     this.#port = port;
-    this.endpoint = `http://127.0.0.1:${String(port)}`;
-    this.s3 = new S3({ endpoint: this.endpoint, accessKey: rootUser, secretKey: rootPassword });
+    this.endpoint = `${ca === undefined ? 'http' : 'https'}://127.0.0.1:${String(port)}`;
+    this.s3 = new S3({ endpoint: this.endpoint, accessKey: rootUser, secretKey: rootPassword, ca });
   }
 
   static async start(options: MinioOptions): Promise<Minio> {
-    const minio = new Minio(options, await freePort());
-    await mkdir(join(options.folder, 'data'), { recursive: true });
+    const { folder, tls } = options;
+    const ca = tls === undefined ? undefined : await readFile(tls.ca);
+    const minio = new Minio(options, await freePort(), ca);
+    for (const drive of minio.drives) await mkdir(drive, { recursive: true });
+    if (tls !== undefined) {
+      const { cert, key } = await tls.issue('minio', 'server');
+      await mkdir(join(folder, 'certs/CAs'), { recursive: true });
+      await copyFile(cert, join(folder, 'certs/public.crt'));
+      await copyFile(key, join(folder, 'certs/private.key'));
+      await copyFile(tls.ca, join(folder, 'certs/CAs/ca.crt'));
+    }
     await minio.#run();
     return minio;
+  }
+
+  /** Folders in which objects lie: `DRIVE/BUCKET/OBJECT`. */
+  get drives(): readonly string[] {
+    const { folder, drives } = this.#options;
+    if (drives === undefined) return [join(folder, 'data')];
+    return Array.from({ length: drives }, (_, i) => join(folder, `data${i + 1}`));
   }
 
   async #run(): Promise<void> {
@@ -42,7 +63,7 @@ export class Minio {
       command: program,
       args: [
         'server',
-        join(folder, 'data'),
+        ...this.drives,
         `--address=127.0.0.1:${String(this.#port)}`,
         `--certs-dir=${join(folder, 'certs')}`,
         '--anonymous',

@@ -9,6 +9,8 @@ export interface S3Settings {
   readonly secretKey: string;
   readonly region?: string;
   readonly connections?: number;
+  /** For `https:`: PEM of the CA. */
+  readonly ca?: Buffer | undefined;
 }
 
 export interface S3Answer {
@@ -40,6 +42,7 @@ export class S3 {
       connections: settings.connections ?? 16,
       headersTimeout: requestTimeoutMs,
       bodyTimeout: requestTimeoutMs,
+      ...(settings.ca === undefined ? {} : { connect: { ca: settings.ca } }),
     });
   }
 
@@ -93,6 +96,7 @@ export class S3 {
     key: string,
     parts: readonly Buffer[],
     headers: Record<string, string> = {},
+    partHeaders: Record<string, string> = {},
   ): Promise<S3Answer> {
     const path = `/${bucket}/${key}`;
     const begun = expect(await this.call('POST', path, { query: { uploads: '' }, headers }), 200);
@@ -101,7 +105,10 @@ export class S3 {
     const listed: string[] = [];
     for (const [index, body] of parts.entries()) {
       const partNumber = String(index + 1);
-      const done = expect(await this.call('PUT', path, { query: { partNumber, uploadId }, body }), 200);
+      const done = expect(
+        await this.call('PUT', path, { query: { partNumber, uploadId }, headers: partHeaders, body }),
+        200,
+      );
       listed.push(
         `<Part><PartNumber>${partNumber}</PartNumber><ETag>${done.headers['etag'] ?? ''}</ETag></Part>`,
       );
@@ -193,7 +200,7 @@ export function expect(answer: S3Answer, status: number): S3Answer {
   );
 }
 
-function element(xml: string, name: string): string | undefined {
+export function element(xml: string, name: string): string | undefined {
   return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];
 }
 

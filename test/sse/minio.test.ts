@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { crc32 } from 'node:zlib';
 import t from 'tap';
 import { open as openCiphertext, parseStoredKey } from '../../src/keys/index.ts';
 import { DareOpener, darePlainLength, DareSealer, planDare } from '../../src/formats/dare.ts';
@@ -10,6 +11,7 @@ import {
   minioStreamKey,
   minioVersions,
   newMinioObjectKey,
+  openMinioChecksum,
   openMinioEtag,
   openMinioObjectKey,
   parseMinioMetadata,
@@ -150,6 +152,18 @@ for (const vector of vectors) {
       encryption.isMultipart || vector.sse !== 'SSE-S3' ? etag.slice(encryption.isMultipart ? 0 : -32) : md5;
     t.equal(shown, vector.etag_from_api);
 
+    const sum = vector.metadata['x-minio-internal-crc'];
+    if (sum !== undefined) {
+      const checksum = openMinioChecksum(objectKey, Buffer.from(sum, 'base64'));
+      const crc = Buffer.alloc(4);
+      crc.writeUInt32BE(crc32(plain));
+      t.ok(
+        checksum.equals(Buffer.concat([Buffer.of(9), crc])) ||
+          checksum.equals(Buffer.concat([Buffer.of(3), createHash('sha256').update(plain).digest()])),
+        "the client's checksum opens, and is that of the plaintext",
+      );
+    }
+
     t.throws(() => openMinioObjectKey(encryption, randomBytes(32), vector), {
       code: 'SELLO_OBJECT_NOT_AUTHENTIC',
     });
@@ -164,12 +178,24 @@ for (const vector of vectors) {
     const stored = storedMetadata(vector);
     const ours = formatMinioMetadata(parseMinioMetadata(stored)!);
     const theirs = Object.fromEntries(
-      Object.entries(stored).filter(([name]) => /-Server-Side-Encryption-|-Encrypted-Multipart$/.test(name)),
+      Object.entries(stored).filter(([name]) =>
+        /-Server-Side-Encryption-|-Encrypted-Multipart$|-actual-size$/.test(name),
+      ),
     );
     t.same(ours, theirs);
     t.end();
   });
 }
+
+t.test('the length of an object in parts is a number', (t) => {
+  const stored = storedMetadata(vectors.find(({ id }) => id === 'mpu-s3')!);
+  t.equal(parseMinioMetadata(stored)!.plainBytes, 5_313_880);
+  for (const length of ['', '-1', '5e3', '99999999999999999999', ' 7'])
+    t.throws(() => parseMinioMetadata({ ...stored, 'X-Minio-Internal-actual-size': length }), {
+      code: 'SELLO_OBJECT_FORMAT_UNKNOWN',
+    });
+  t.end();
+});
 
 t.test('what we seal opens again, in each mode, and moves by its object key alone', (t) => {
   for (const mode of ['SSE-S3', 'SSE-KMS', 'SSE-C'] as const) {
