@@ -118,13 +118,17 @@ async function objectOf(
   given: readonly string[],
   versionId: string | undefined,
 ): Promise<MinioObject> {
-  const folders = given.map((named) => pathOf(io, named));
-  for (const [i, folder] of folders.entries()) {
-    const facts = await stat(folder).catch((error: unknown) => {
-      throw fileFailure(error, given[i]!);
-    });
-    if (!facts.isDirectory()) throw new Failure(`'${given[i]!}' is no folder`, { hint: folderHint });
+  const folders: string[] = [];
+  let missing: unknown;
+  for (const named of given) {
+    const facts = await stat(pathOf(io, named)).catch(
+      (error: unknown) => void (missing ??= fileFailure(error, named)),
+    );
+    if (facts === undefined) continue; // One drive of several may have lost it.
+    if (!facts.isDirectory()) throw new Failure(`'${named}' is no folder`, { hint: folderHint });
+    folders.push(pathOf(io, named));
   }
+  if (folders.length === 0) throw missing;
   try {
     return await readMinioObject(folders, versionId);
   } catch (error) {

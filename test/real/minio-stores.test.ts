@@ -198,6 +198,17 @@ if (tool !== undefined) {
       });
     t.match(await run(...onDrives('doc')), { exit: 1, stderr: /delete marker/ });
     t.match(await run('--version-id', ids[1]!, ...onDrives('doc', [1, 2])), { exit: 0, stderr: '' });
+    const lost = [...onDrives('doc', [0, 3]), join(folder, 'nowhere')];
+    t.match(
+      await run('--force', '--version-id', 'null', ...lost),
+      { exit: 0, stderr: '' },
+      'a drive is gone',
+    );
+    t.match(await run(join(folder, 'nowhere')), { exit: 1, stderr: /nowhere/ });
+    t.match(await run('--force', '--version-id', ids[1]!, ...onDrives('doc', [1])), {
+      exit: 1,
+      stderr: /2 of them are needed, got 1/,
+    });
     t.match(await run('--key', keyName, ...onDrives('c/300000')), {
       exit: 1,
       stderr: /--customer-key-file is needed/,
