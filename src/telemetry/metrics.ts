@@ -30,6 +30,8 @@ export interface Metrics {
   reloaded(outcome: 'ok' | 'refused', nowMs: number): void;
   /** `tenant`: whose request it was about, if one's. */
   errorLogged(tenant?: string): void;
+  /** A key event that a person has to look at. */
+  keyAlarm(tenant: string, kind: string): void;
   /** Everything, for /metrics. */
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
   /** The same as data, for a supervisor that shows several processes. */
@@ -45,7 +47,7 @@ export interface RequestSeries {
   end(status: number, seconds: number): void;
 }
 
-export type KeystoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health';
+export type KeystoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
 export type KeystoreOutcome = 'ok' | 'not_found' | 'exists' | 'unreachable' | 'unreadable' | 'failed';
 
 export interface KeystoreSeries {
@@ -118,6 +120,7 @@ class PrometheusMetrics implements Metrics {
   readonly #auditSeconds: HistogramFamily;
   readonly #handshakes: CounterFamily;
   readonly #notAfter: GaugeFamily;
+  readonly #keyAlarms: CounterFamily;
   readonly #reloads: CounterFamily;
   readonly #reloadedAt: GaugeFamily;
   readonly #errorsLogged: Count;
@@ -199,6 +202,11 @@ class PrometheusMetrics implements Metrics {
       'sello_certificate_not_after_timestamp_seconds',
       'When the certificate ends.',
       'certificate',
+    );
+    this.#keyAlarms = counter(
+      'sello_key_alarms_total',
+      'Uses of compromised key versions, and keyrings older than one seen before.',
+      ...['tenant', 'kind'],
     );
     this.#reloads = counter('sello_reloads_total', 'Reloads of configuration and certificates.', 'outcome');
     this.#reloadedAt = gauge(
@@ -300,6 +308,10 @@ class PrometheusMetrics implements Metrics {
   reloaded(outcome: 'ok' | 'refused', nowMs: number): void {
     this.#reloads.with(outcome).inc();
     if (outcome === 'ok') this.#reloadedAt.with().value = nowMs / 1000;
+  }
+
+  keyAlarm(tenant: string, kind: string): void {
+    this.#keyAlarms.with(this.#tenantLabel(tenant), kind).inc();
   }
 
   errorLogged(tenant = ''): void {
