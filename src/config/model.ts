@@ -136,6 +136,7 @@ export interface TenantConfig {
   readonly cache: CacheConfig;
   readonly audit: AuditConfig;
   readonly quota: QuotaConfig;
+  readonly lifecycle: LifecycleConfig;
   readonly kes: KesFaceConfig;
   /** Not given: this tenant has no object API. */
   readonly objects?: ObjectsConfig | undefined;
@@ -313,6 +314,14 @@ export interface QuotaConfig {
   readonly requestsPerSecond: number;
   readonly burst: number;
   readonly maxRequestsInFlight: number;
+}
+
+/** How keys and their versions end. */
+export interface LifecycleConfig {
+  /** Between asking for an end and the end, at least. */
+  readonly deletionWaitMs: number;
+  /** A version that opened something within this time is not destroyed. */
+  readonly quietMs: number;
 }
 
 export interface KesFaceConfig {

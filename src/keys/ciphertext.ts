@@ -41,7 +41,11 @@ export interface DataKey {
 export function issueDataKey(key: MasterKey, context: Uint8Array): DataKey {
   const random = takeRandom(dataKeyBytes + randomBytes); // one slice: its two parts are one allocation less
   const plaintext = random.subarray(0, dataKeyBytes);
-  return { plaintext, ciphertext: sealWith(key, plaintext, context, random.subarray(dataKeyBytes)), version: 1 };
+  return {
+    plaintext,
+    ciphertext: sealWith(key, plaintext, context, random.subarray(dataKeyBytes)),
+    version: 1,
+  };
 }
 
 /** Encrypts `plaintext` under `key`, bound to `context`. `plaintext` stays the caller's, who wipes it. */

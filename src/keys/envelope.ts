@@ -13,7 +13,15 @@
  * and the 2^32 messages of SP 800-38D §8.3 are out of reach. A commitment for two keys would be a collision of HMAC-SHA256.
  */
 import { hash } from 'node:crypto';
-import { aeadOpen, aeadSealInto, aeadTagBytes, equalSecrets, takeRandom, wipe, type Aead } from '../crypto/index.ts';
+import {
+  aeadOpen,
+  aeadSealInto,
+  aeadTagBytes,
+  equalSecrets,
+  takeRandom,
+  wipe,
+  type Aead,
+} from '../crypto/index.ts';
 import type { Face } from '../access/operations.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
 
@@ -33,10 +41,14 @@ export const envelopeOverheadBytes = at.body + aeadTagBytes;
 /** Faces that seal. Numbers are part of the format. */
 export type SealingFace = Exclude<Face, 'admin'>;
 const faceNumbers: Readonly<Record<SealingFace, number>> = { kes: 1, transit: 2, objects: 3 };
-const faceOfNumber = new Map(Object.entries(faceNumbers).map(([face, number]) => [number, face as SealingFace]));
+const faceOfNumber = new Map(
+  Object.entries(faceNumbers).map(([face, number]) => [number, face as SealingFace]),
+);
 
 const algorithmNumbers: Readonly<Record<KeyAlgorithm, number>> = { AES256: 1, ChaCha20: 2 };
-const algorithmOfNumber = new Map(Object.entries(algorithmNumbers).map(([name, number]) => [number, name as KeyAlgorithm]));
+const algorithmOfNumber = new Map(
+  Object.entries(algorithmNumbers).map(([name, number]) => [number, name as KeyAlgorithm]),
+);
 const aeads: Readonly<Record<KeyAlgorithm, Aead>> = { AES256: 'aes-256-gcm', ChaCha20: 'chacha20-poly1305' };
 
 /** Where the bytes come from that message key and commitment are derived of. */
@@ -74,17 +86,25 @@ export type Derive = (seed: Buffer) => DerivedKeys;
 
 /** True for what can only be an envelope: KES's ciphertexts begin with random bytes (1 in 2^64), `{` or a msgpack array. */
 export function isEnvelope(ciphertext: Buffer): boolean {
-  return ciphertext.length >= magic.length && ciphertext.compare(magic, 0, magic.length, 0, magic.length) === 0;
+  return (
+    ciphertext.length >= magic.length && ciphertext.compare(magic, 0, magic.length, 0, magic.length) === 0
+  );
 }
 
 /** @returns undefined when it is none of a form that this release knows */
 export function parseEnvelope(ciphertext: Buffer): ParsedEnvelope | undefined {
-  if (!isEnvelope(ciphertext) || ciphertext.length < envelopeOverheadBytes || ciphertext[at.format] !== format) return undefined;
+  if (
+    !isEnvelope(ciphertext) ||
+    ciphertext.length < envelopeOverheadBytes ||
+    ciphertext[at.format] !== format
+  )
+    return undefined;
   const algorithm = algorithmOfNumber.get(ciphertext[at.algorithm]!);
   const face = faceOfNumber.get(ciphertext[at.face]!);
   const version = ciphertext.readUInt32BE(at.version);
   const source = parseSource(ciphertext);
-  if (algorithm === undefined || face === undefined || version === 0 || source === undefined) return undefined;
+  if (algorithm === undefined || face === undefined || version === 0 || source === undefined)
+    return undefined;
   const end = at.body + sourceBytes(source);
   if (ciphertext.length < end + aeadTagBytes) return undefined;
   return {
@@ -101,7 +121,12 @@ export function parseEnvelope(ciphertext: Buffer): ParsedEnvelope | undefined {
 }
 
 /** Seals `plaintext`, which stays the caller's. `context` is {@link innerContext}. */
-export function sealEnvelope(facts: EnvelopeFacts, derive: Derive, context: Buffer, plaintext: Uint8Array): Buffer {
+export function sealEnvelope(
+  facts: EnvelopeFacts,
+  derive: Derive,
+  context: Buffer,
+  plaintext: Uint8Array,
+): Buffer {
   const start = at.body + sourceBytes(facts.source);
   const envelope = Buffer.allocUnsafe(start + plaintext.length + aeadTagBytes);
   magic.copy(envelope);
@@ -182,7 +207,8 @@ function writeSource(envelope: Buffer, source: EnvelopeSource): void {
   envelope[at.source] = sourceNumbers[source.kind];
   if (source.kind === 'wrapped') {
     /* Precondition: what Transit answers for 32 bytes is far shorter. */
-    if (source.wrapped.length > maxWrappedBytes) throw new RangeError(`wrapped key of ${source.wrapped.length} bytes`);
+    if (source.wrapped.length > maxWrappedBytes)
+      throw new RangeError(`wrapped key of ${source.wrapped.length} bytes`);
     envelope.writeUInt16BE(source.wrapped.length, at.body);
     envelope.set(source.wrapped, at.body + 2);
   } else if (source.kind === 'intermediate') envelope.set(source.id, at.body);

@@ -25,3 +25,5 @@ export {
   type TenantKeysOptions,
 } from './tenant-keys.ts';
 export { leastRotationSeconds, sealingVersion, type KeyChange } from './transitions.ts';
+export type { DueWork } from './keyring-store.ts';
+export type { KeyUse, VersionUse } from './use-log.ts';

@@ -92,29 +92,45 @@ export function parseKeyring(value: Buffer): KeyringRecord {
   }
   const record = parsed as Partial<KeyringRecord> & { format?: unknown };
   if (typeof parsed !== 'object' || parsed === null) throw unreadable('no object');
-  if (record.format !== format) throw unreadable(`format ${String(record.format)} is not known to this release`);
+  if (record.format !== format)
+    throw unreadable(`format ${String(record.format)} is not known to this release`);
   if (typeof record.id !== 'string' || !hexId.test(record.id)) throw unreadable('id');
   if (!isCount(record.generation) || record.generation === 0) throw unreadable('generation');
   if (!keyStates.has(record.state as KeyState)) throw unreadable('state');
-  for (const field of ['createdAt', 'changedAt', 'rotateEvery', 'rotateAt'] as const) if (!isCount(record[field])) throw unreadable(field);
-  for (const field of ['createdBy', 'changedBy'] as const) if (typeof record[field] !== 'string') throw unreadable(field);
-  for (const field of ['rewrapOnly', 'crossFace'] as const) if (typeof record[field] !== 'boolean') throw unreadable(field);
+  for (const field of ['createdAt', 'changedAt', 'rotateEvery', 'rotateAt'] as const)
+    if (!isCount(record[field])) throw unreadable(field);
+  for (const field of ['createdBy', 'changedBy'] as const)
+    if (typeof record[field] !== 'string') throw unreadable(field);
+  for (const field of ['rewrapOnly', 'crossFace'] as const)
+    if (typeof record[field] !== 'boolean') throw unreadable(field);
   const { deletion, versions } = record;
   if (!Array.isArray(versions) || versions.length > maxVersions) throw unreadable('versions');
   for (const [position, version] of (versions as readonly unknown[]).entries()) {
     if (!isVersion(version) || version.version !== position + 1) throw unreadable(`version ${position + 1}`);
   }
-  if (!isCount(record.minDecryptionVersion) || record.minDecryptionVersion === 0) throw unreadable('minDecryptionVersion');
+  if (!isCount(record.minDecryptionVersion) || record.minDecryptionVersion === 0)
+    throw unreadable('minDecryptionVersion');
   const mustHaveDeletion = record.state === 'pending-deletion';
   if ((deletion === undefined) === mustHaveDeletion) throw unreadable('deletion');
-  if (deletion !== undefined && !(isCount(deletion.after) && isCount(deletion.requestedAt) && typeof deletion.by === 'string')) throw unreadable('deletion');
+  if (
+    deletion !== undefined &&
+    !(isCount(deletion.after) && isCount(deletion.requestedAt) && typeof deletion.by === 'string')
+  )
+    throw unreadable('deletion');
   const { format: _, ...rest } = record;
   return rest as KeyringRecord;
 }
 
 const hexId = new RegExp(`^[0-9a-f]{${2 * keyIdBytes}}$`);
 const fingerprintPattern = /^[0-9a-f]{32}$/;
-const keyStates: ReadonlySet<KeyState> = new Set(['enabled', 'disabled', 'pending-deletion', 'creating', 'deleting', 'deleted']);
+const keyStates: ReadonlySet<KeyState> = new Set([
+  'enabled',
+  'disabled',
+  'pending-deletion',
+  'creating',
+  'deleting',
+  'deleted',
+]);
 const versionStates: ReadonlySet<VersionState> = new Set(['enabled', 'disabled', 'compromised', 'destroyed']);
 const placePattern = /^[0-9a-z.]{1,64}$/;
 

@@ -5,6 +5,7 @@
  *   NAME                        the key, in KES's layout, at KES's own place
  *   keyrings/NAME               its keyring record; present once the key was rotated or changed
  *   versions/ID/NUMBER.RANDOM   a later version's bytes. A version that lost a race leaves one that no keyring names.
+ *   scheduled/NAME              present where the keyring has something to do at a time
  *   control/restore             when an administrator accepted an older state of the whole store
  */
 import { hash } from 'node:crypto';
@@ -16,11 +17,26 @@ import { keyIdBytes } from './envelope.ts';
 import { instantFromDate, type Instant } from './instant.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
 import { Keyring } from './keyring.ts';
-import { formatKeyring, maxVersions, parseKeyring, type KeyringRecord, type VersionRecord } from './keyring-record.ts';
+import {
+  formatKeyring,
+  maxVersions,
+  parseKeyring,
+  type KeyringRecord,
+  type VersionRecord,
+} from './keyring-record.ts';
 import { MasterKey } from './material.ts';
 import type { KeyName } from './names.ts';
 import { formatStoredKey, parseStoredKey } from './stored-key.ts';
-import { addVersion, applyChange, beginDeletion, destroyVersion, next, sealingVersion, type Change, type KeyChange } from './transitions.ts';
+import {
+  addVersion,
+  applyChange,
+  beginDeletion,
+  destroyVersion,
+  next,
+  sealingVersion,
+  type Change,
+  type KeyChange,
+} from './transitions.ts';
 
 export interface KeyringStoreOptions {
   /** How old the list of names with a keyring may be. */
@@ -34,6 +50,12 @@ export interface KeyringStoreOptions {
 interface Seen {
   readonly generation: number;
   readonly digest: string;
+}
+
+/** What is to be done with a key now. */
+export interface DueWork {
+  readonly name: KeyName;
+  readonly kind: 'rotate' | 'delete';
 }
 
 interface Found {
@@ -50,6 +72,7 @@ const listPage = 1024;
 const secondLookMs = 250;
 
 export const keyringFolder = 'keyrings';
+const scheduleFolder = 'scheduled';
 const restorePath = 'control/restore';
 
 export class KeyringStore {
@@ -120,11 +143,15 @@ export class KeyringStore {
       if (!isFree) throw new SelloError('SELLO_KEY_EXISTS');
     }
     const id = takeRandom(keyIdBytes);
-    const record = next({ ...newKeyring(id, key, by), generation: before.generation }, by, { state: 'creating' });
+    const record = next({ ...newKeyring(id, key, by), generation: before.generation }, by, {
+      state: 'creating',
+    });
     try {
       await this.#records.write(pathOf(name), formatKeyring(record), found.revision);
     } catch (error) {
-      throw hasCode(error, 'SELLO_RECORD_CONFLICT') ? new SelloError('SELLO_KEY_EXISTS', { cause: error }) : error;
+      throw hasCode(error, 'SELLO_RECORD_CONFLICT')
+        ? new SelloError('SELLO_KEY_EXISTS', { cause: error })
+        : error;
     }
     this.#note(name, record);
   }
@@ -146,7 +173,9 @@ export class KeyringStore {
     let { revision } = found;
     let record = before;
     if (before.state !== 'deleted') {
-      record = isDue ? beginDeletion(before, by) : next(before, by, { state: 'deleting', deletion: undefined });
+      record = isDue
+        ? beginDeletion(before, by)
+        : next(before, by, { state: 'deleting', deletion: undefined });
       revision = await this.#records.write(pathOf(name), formatKeyring(record), revision);
       this.#note(name, record);
       await this.#removeVersions(record.id);
@@ -173,24 +202,32 @@ export class KeyringStore {
    * @param isDue tells whether it is still wanted, by the record as it is read for the change
    * @returns undefined when it was not wanted any more
    */
-  async rotate(name: KeyName, by: Change, isDue?: (record: KeyringRecord) => boolean): Promise<KeyringRecord | undefined> {
+  async rotate(
+    name: KeyName,
+    by: Change,
+    isDue?: (record: KeyringRecord) => boolean,
+  ): Promise<KeyringRecord | undefined> {
     return this.#change(name, by, async (record, first) => {
       if (isDue?.(record) === false) return undefined;
-      return this.#withNewVersion(record, (sealingVersion(record) ?? record.versions.at(-1))?.algorithm ?? first.algorithm, by);
+      return this.#withNewVersion(
+        record,
+        (sealingVersion(record) ?? record.versions.at(-1))?.algorithm ?? first.algorithm,
+        by,
+      );
     });
   }
 
   /** @returns the record as it is now */
-  async change(name: KeyName, change: KeyChange, by: Change): Promise<KeyringRecord> {
+  async change(name: KeyName, changes: readonly KeyChange[], by: Change): Promise<KeyringRecord> {
     const changed = await this.#change(name, by, async (record) => {
-      const isLastSealing =
-        change.kind === 'set-version' &&
-        change.state === 'compromised' &&
-        record.versions.filter(({ state }) => state === 'enabled').length === 1 &&
-        sealingVersion(record)?.version === change.version;
-      // A key of which nothing may seal any more would stop every write: a new version takes over in the same change.
-      const before = isLastSealing ? await this.#withNewVersion(record, sealingVersion(record)!.algorithm, by) : record;
-      return { ...applyChange(before, change, by), generation: record.generation + 1 };
+      let changed = record;
+      for (const change of changes) {
+        // A key of which nothing may seal any more would stop every write: a new version takes over in the same change.
+        if (endsLastSealing(changed, change))
+          changed = await this.#withNewVersion(changed, sealingVersion(changed)!.algorithm, by);
+        changed = applyChange(changed, change, by);
+      }
+      return { ...changed, generation: record.generation + 1 };
     });
     return changed!;
   }
@@ -203,7 +240,8 @@ export class KeyringStore {
       const destroyed = destroyVersion(record, version, by);
       if (custody === 'kes')
         throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
-          detail: 'version 1 lies at the key\'s own place, with its HMAC key: it can be disabled, and ends with the key',
+          detail:
+            "version 1 lies at the key's own place, with its HMAC key: it can be disabled, and ends with the key",
         });
       place = at;
       return destroyed;
@@ -217,14 +255,68 @@ export class KeyringStore {
     return changed!;
   }
 
+  /** Keys for which something is due. Marks that no keyring needs any more are removed. */
+  async due(nowSeconds: number): Promise<DueWork[]> {
+    const { records } = this.#store;
+    if (records === undefined) return [];
+    const due: DueWork[] = [];
+    let after: string | undefined;
+    do {
+      const page = await records.list(scheduleFolder, {
+        limit: listPage,
+        ...(after === undefined ? {} : { after }),
+      });
+      for (const text of page.names) {
+        const name = text as KeyName;
+        const found = await this.#readRecord(name);
+        const record = found === undefined ? undefined : parseKeyring(found.value);
+        if (record === undefined || !isScheduled(record)) {
+          await this.#unmark(name);
+          continue;
+        }
+        const { deletion, rotateAt, state } = record;
+        if (state === 'deleting' || (deletion !== undefined && nowSeconds >= deletion.after))
+          due.push({ name, kind: 'delete' });
+        else if (state === 'enabled' && rotateAt !== 0 && nowSeconds >= rotateAt)
+          due.push({ name, kind: 'rotate' });
+      }
+      after = page.more ? page.names.at(-1) : undefined;
+    } while (after !== undefined);
+    return due;
+  }
+
+  async #mark(name: KeyName): Promise<void> {
+    try {
+      await this.#records.write(`${scheduleFolder}/${name}`, Buffer.from('1'), 0);
+    } catch (error) {
+      if (!hasCode(error, 'SELLO_RECORD_CONFLICT')) throw error; // it is there
+    }
+  }
+
+  async #unmark(name: KeyName): Promise<void> {
+    const path = `${scheduleFolder}/${name}`;
+    const found = await this.#records.read(path);
+    if (found === undefined) return;
+    await this.#records.delete(path, found.revision);
+    // A change that came in between relied on the mark.
+    const record = await this.#readRecord(name);
+    if (record !== undefined && isScheduled(parseKeyring(record.value))) await this.#mark(name);
+  }
+
   /** The keyring as administrators see it; of a key without a record what it amounts to. */
   async record(name: KeyName): Promise<KeyringRecord & { readonly isImplicit: boolean }> {
     const { record, first } = await this.#find(name);
     try {
-      if (record !== undefined && (record.state === 'deleting' || first !== undefined)) return { ...record, isImplicit: false };
+      if (record !== undefined && (record.state === 'deleting' || first !== undefined)) {
+        const state = record.state === 'creating' ? 'enabled' : record.state;
+        return { ...record, state, isImplicit: false };
+      }
       if (first === undefined) throw new SelloError('SELLO_KEY_NOT_FOUND');
       const at = first.createdAt.seconds;
-      return { ...newKeyring(Buffer.alloc(keyIdBytes), first, { by: first.createdBy, at }), isImplicit: true };
+      return {
+        ...newKeyring(Buffer.alloc(keyIdBytes), first, { by: first.createdBy, at }),
+        isImplicit: true,
+      };
     } finally {
       first?.wipe();
     }
@@ -234,7 +326,11 @@ export class KeyringStore {
   async acceptRestore(by: Change): Promise<void> {
     const before = await this.#records.read(restorePath);
     const acceptedAt = this.#now();
-    await this.#records.write(restorePath, Buffer.from(JSON.stringify({ acceptedAt, by: by.by })), before?.revision ?? 0);
+    await this.#records.write(
+      restorePath,
+      Buffer.from(JSON.stringify({ acceptedAt, by: by.by })),
+      before?.revision ?? 0,
+    );
     this.#acceptedAt = acceptedAt;
     this.#seen.clear();
   }
@@ -253,7 +349,10 @@ export class KeyringStore {
     const names = new Set<string>();
     let after: string | undefined;
     do {
-      const page = await records.list(keyringFolder, { limit: listPage, ...(after === undefined ? {} : { after }) });
+      const page = await records.list(keyringFolder, {
+        limit: listPage,
+        ...(after === undefined ? {} : { after }),
+      });
       for (const name of page.names) names.add(name);
       after = page.more ? page.names.at(-1) : undefined;
     } while (after !== undefined);
@@ -302,7 +401,10 @@ export class KeyringStore {
     if (record === undefined || record.state === 'deleting') return;
     const version = record.versions[0];
     if (record.state === 'deleted') {
-      if (first !== undefined) throw unreadable('the key was deleted, and a value is at its place again: delete it once more, or restore its keyring');
+      if (first !== undefined)
+        throw unreadable(
+          'the key was deleted, and a value is at its place again: delete it once more, or restore its keyring',
+        );
       return;
     }
     if (version?.custody !== 'kes') return;
@@ -340,7 +442,10 @@ export class KeyringStore {
     by: Change,
     make: (record: KeyringRecord, first: MasterKey) => Promise<KeyringRecord | undefined>,
   ): Promise<KeyringRecord | undefined> {
-    if (!this.hasRecords) throw new SelloError('SELLO_KEYRING_UNSUPPORTED', { detail: `the ${this.#store.kind} keystore has no compare-and-set` });
+    if (!this.hasRecords)
+      throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
+        detail: `the ${this.#store.kind} keystore has no compare-and-set`,
+      });
     // Whoever changes a key looks whether it has a keyring, however old the list of them.
     this.#index.add(name);
     const { record, revision, first } = await this.#find(name);
@@ -351,6 +456,8 @@ export class KeyringStore {
       const settled = before.state === 'creating' ? { ...before, state: 'enabled' as const } : before;
       const changed = await make(settled, first);
       if (changed === undefined) return undefined;
+      // Before the keyring: a mark without need costs a look, a need without mark would be forgotten.
+      if (isScheduled(changed) && !isScheduled(before)) await this.#mark(name);
       await this.#records.write(pathOf(name), formatKeyring(changed), revision);
       this.#note(name, changed);
       return changed;
@@ -362,7 +469,9 @@ export class KeyringStore {
   async #withNewVersion(record: KeyringRecord, algorithm: KeyAlgorithm, by: Change): Promise<KeyringRecord> {
     const number = record.versions.length + 1;
     if (number > maxVersions)
-      throw new SelloError('SELLO_KEY_CHANGE_REFUSED', { detail: `a key has at most ${String(maxVersions)} versions` });
+      throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
+        detail: `a key has at most ${String(maxVersions)} versions`,
+      });
     const key = MasterKey.generate({ algorithm, createdBy: by.by, createdAt: instantOf(by.at) });
     const stored = formatStoredKey(key);
     const place = `${String(number)}.${takeRandom(8).toString('hex')}`;
@@ -462,6 +571,19 @@ function newKeyring(id: Buffer, first: MasterKey, by: Change): KeyringRecord {
     rotateEvery: 0,
     rotateAt: 0,
   };
+}
+
+function endsLastSealing(record: KeyringRecord, change: KeyChange): boolean {
+  return (
+    change.kind === 'set-version' &&
+    change.state === 'compromised' &&
+    record.versions.filter(({ state }) => state === 'enabled').length === 1 &&
+    sealingVersion(record)?.version === change.version
+  );
+}
+
+function isScheduled({ deletion, rotateAt, state }: KeyringRecord): boolean {
+  return state === 'deleting' || deletion !== undefined || (rotateAt !== 0 && state !== 'deleted');
 }
 
 function pathOf(name: KeyName): string {

@@ -7,7 +7,15 @@ import { SelloError } from '../errors.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
 import { dataKeyBytes, issueDataKey, open, seal, type DataKey } from './ciphertext.ts';
 import { takeRandom } from '../crypto/index.ts';
-import { innerContext, isEnvelope, openEnvelope, parseEnvelope, sealEnvelope, type ParsedEnvelope, type SealingFace } from './envelope.ts';
+import {
+  innerContext,
+  isEnvelope,
+  openEnvelope,
+  parseEnvelope,
+  sealEnvelope,
+  type ParsedEnvelope,
+  type SealingFace,
+} from './envelope.ts';
 import { formatInstant } from './instant.ts';
 import type { KeyringRecord, VersionRecord } from './keyring-record.ts';
 import type { MasterKey } from './material.ts';
@@ -92,7 +100,8 @@ export class Keyring {
   get sealingVersion(): number {
     if (this.record === undefined) return 1;
     this.#checkState();
-    if (this.#sealing === undefined) throw new SelloError('SELLO_KEY_DISABLED', { detail: 'no version is enabled' });
+    if (this.#sealing === undefined)
+      throw new SelloError('SELLO_KEY_DISABLED', { detail: 'no version is enabled' });
     return this.#sealing.version;
   }
 
@@ -182,7 +191,9 @@ export class Keyring {
         .then((material) => {
           if (this.#isWiped) {
             material.wipe();
-            throw new SelloError('SELLO_STORE_FAILED', { detail: 'key changed while one of its versions was read' });
+            throw new SelloError('SELLO_STORE_FAILED', {
+              detail: 'key changed while one of its versions was read',
+            });
           }
           this.#materials.set(version, material);
           return material;
@@ -196,8 +207,19 @@ export class Keyring {
   #seal(key: MasterKey, version: number, { tenant, face, context }: Binding, plaintext: Buffer): Buffer {
     const keyId = this.#id!;
     const sealing = sealingFace(face);
-    const facts = { keyId, version, face: sealing, algorithm: key.algorithm, source: { kind: 'version' } } as const;
-    return sealEnvelope(facts, (seed) => key.envelopeKeys(seed), innerContext(tenant, keyId, sealing, context), plaintext);
+    const facts = {
+      keyId,
+      version,
+      face: sealing,
+      algorithm: key.algorithm,
+      source: { kind: 'version' },
+    } as const;
+    return sealEnvelope(
+      facts,
+      (seed) => key.envelopeKeys(seed),
+      innerContext(tenant, keyId, sealing, context),
+      plaintext,
+    );
   }
 
   #open(key: MasterKey, envelope: ParsedEnvelope, { tenant, face, context }: Binding): Buffer {
@@ -229,7 +251,7 @@ export class Keyring {
 /** Administrators rewrap; what they make belongs to the face it came from. */
 function sealingFace(face: Face): SealingFace {
   /* Precondition: rewrapping names the face of what it opened. */
-  if (face === 'admin') throw new TypeError('nothing is sealed for the administrators\' face');
+  if (face === 'admin') throw new TypeError("nothing is sealed for the administrators' face");
   return face;
 }
 

@@ -122,7 +122,12 @@ export class MasterKey implements KeyFacts {
    * keyring keeps it of each version, so that a stored value put in another's place is found out.
    */
   fingerprint(id: Buffer): string {
-    return createHash('sha256').update('sello key fingerprint v1').update(id).update(this.#alive()).digest('hex').slice(0, 32);
+    return createHash('sha256')
+      .update('sello key fingerprint v1')
+      .update(id)
+      .update(this.#alive())
+      .digest('hex')
+      .slice(0, 32);
   }
 
   /**

@@ -14,11 +14,12 @@ import type { KeyAlgorithm } from './algorithm.ts';
 import { isEnvelope, parseEnvelope } from './envelope.ts';
 import { instantFromDate } from './instant.ts';
 import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts';
-import { KeyringStore } from './keyring-store.ts';
+import { KeyringStore, type DueWork } from './keyring-store.ts';
 import type { KeyringRecord } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
-import type { KeyChange } from './transitions.ts';
+import { isDue, sealingVersion, type KeyChange } from './transitions.ts';
+import { UseLog, type KeyUse } from './use-log.ts';
 
 type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
 
@@ -70,6 +71,7 @@ export class TenantKeys {
   readonly #keyrings: KeyringStore;
   readonly #tenant: string;
   #cache: KeyCache<Keyring>;
+  readonly #uses: UseLog;
   readonly #options: TenantKeysOptions;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #ends: (() => void)[] = [];
@@ -97,6 +99,7 @@ export class TenantKeys {
       }, revalidateMs).unref();
     }
     this.#cache = this.#cacheOf(config);
+    this.#uses = new UseLog(store.records);
   }
 
   /** Goes on with other cache settings: nothing that was held stays, the store stays open. */
@@ -122,7 +125,8 @@ export class TenantKeys {
     await this.#keyrings.refreshIndex().catch(() => undefined);
     const waiting = this.#cache.entries();
     const work = async (): Promise<void> => {
-      for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop()) await this.#compare(...entry);
+      for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop())
+        await this.#compare(...entry);
     };
     await Promise.all(Array.from({ length: revalidatedAtOnce }, work));
   }
@@ -228,12 +232,18 @@ export class TenantKeys {
   /** A new data key. `face` is bound to it, with `context`. */
   issue(name: KeyName, context: Buffer, face: Face = 'kes'): DataKey | Promise<DataKey> {
     const binding = { tenant: this.#tenant, face, context };
-    return this.#with(name, (key) => key.issue(binding));
+    return this.#with(name, (key) => {
+      this.#noteSealed(name, key);
+      return key.issue(binding);
+    });
   }
 
   encrypt(name: KeyName, plaintext: Buffer, context: Buffer, face: Face = 'kes'): Buffer | Promise<Buffer> {
     const binding = { tenant: this.#tenant, face, context };
-    return this.#with(name, (key) => key.encrypt(binding, plaintext));
+    return this.#with(name, (key) => {
+      this.#noteSealed(name, key);
+      return key.encrypt(binding, plaintext);
+    });
   }
 
   /** @throws SelloError SELLO_CIPHERTEXT_NOT_AUTHENTIC, and what the state of key and version refuses */
@@ -306,7 +316,9 @@ export class TenantKeys {
     const key = await this.#key(name);
     const version = key.sealingVersion;
     // Opened even when it is the newest already: what is not authentic is no success.
-    const plaintext = await this.#with(name, (held) => this.#open(name, held, ciphertext, context, sealingFace, true));
+    const plaintext = await this.#with(name, (held) =>
+      this.#open(name, held, ciphertext, context, sealingFace, true),
+    );
     try {
       const from = envelope?.version ?? 1;
       if (from === version) return { ciphertext, from, version };
@@ -325,12 +337,74 @@ export class TenantKeys {
 
   /** @throws SelloError SELLO_KEY_CHANGE_REFUSED, SELLO_RECORD_CONFLICT, SELLO_KEYRING_UNSUPPORTED, SELLO_KEY_NOT_FOUND */
   async change(name: KeyName, change: KeyChange, by: string): Promise<KeyringRecord> {
-    return this.#changed(name, () => this.#keyrings.change(name, change, changeBy(by)));
+    return this.#changed(name, () => this.#keyrings.change(name, [change], changeBy(by)));
   }
 
-  /** Ends a version's bytes. @throws as {@link change} */
-  async destroyVersion(name: KeyName, version: number, by: string): Promise<KeyringRecord> {
+  /**
+   * Ends a version's bytes: it is disabled, its waiting period is over, and nothing was opened with it for `quietSeconds`.
+   * @throws as {@link change}; SELLO_KEY_IN_USE
+   */
+  async destroyVersion(
+    name: KeyName,
+    version: number,
+    by: string,
+    quietSeconds: number,
+  ): Promise<KeyringRecord> {
+    await this.#uses.flush();
+    const { id } = await this.keyring(name);
+    const openedAt = (await this.#uses.report(name, id)).get(version)?.openedAt ?? 0;
+    const { at } = changeBy(by);
+    if (at - openedAt < quietSeconds)
+      throw new SelloError('SELLO_KEY_IN_USE', {
+        detail: `it opened something at ${new Date(openedAt * 1000).toISOString()}`,
+      });
     return this.#changed(name, () => this.#keyrings.destroy(name, version, changeBy(by)));
+  }
+
+  /** When each version was used last, of all replicas. */
+  async use(name: KeyName): Promise<KeyUse> {
+    const { id } = await this.keyring(name);
+    return this.#uses.report(name, id);
+  }
+
+  /** Keys with a rotation or a deletion that is due. */
+  due(): Promise<DueWork[]> {
+    return this.#timed('list', () => this.#keyrings.due(changeBy('').at));
+  }
+
+  /** Rotates a key on schedule; false when another replica has done it. */
+  async rotateWhenDue(name: KeyName, by: string): Promise<boolean> {
+    const change = changeBy(by);
+    const changed = await this.#changed(name, () =>
+      this.#keyrings.rotate(name, change, (record) => isDue(record, change.at)),
+    );
+    return changed !== undefined;
+  }
+
+  /** Writes down what is known of the use of versions. Never throws. */
+  flushUses(): Promise<void> {
+    return this.#uses.flush();
+  }
+
+  /** Keys in memory whose sealing version is older than this. */
+  olderThan(seconds: number): KeyName[] {
+    const bound = changeBy('').at - seconds;
+    return this.#cache
+      .entries()
+      .filter(([, key]) => {
+        const createdAt =
+          key.record === undefined
+            ? key.first.createdAt.seconds
+            : (sealingVersion(key.record)?.createdAt ?? Infinity);
+        // Keys that KES imported may have no date.
+        return createdAt > 0 && createdAt < bound;
+      })
+      .map(([name]) => name);
+  }
+
+  /** Several settings as one change: all or none. */
+  async changeAll(name: KeyName, changes: readonly KeyChange[], by: string): Promise<KeyringRecord> {
+    return this.#changed(name, () => this.#keyrings.change(name, changes, changeBy(by)));
   }
 
   /** Ends a key whose deletion was scheduled and is due. */
@@ -368,7 +442,9 @@ export class TenantKeys {
     if (key === undefined) return this.#withLoaded(name, use, 0);
     try {
       const result = use(key);
-      return result instanceof Promise ? result.catch((error: unknown) => this.#again(name, key, error, use, 0)) : result;
+      return result instanceof Promise
+        ? result.catch((error: unknown) => this.#again(name, key, error, use, 0))
+        : result;
     } catch (error) {
       if (error instanceof UnknownVersion) return this.#again(name, key, error, use, 0);
       throw error;
@@ -385,19 +461,30 @@ export class TenantKeys {
   }
 
   /** Goes on after a look at the store, where the error came of an old view of the key; throws it otherwise. */
-  async #again<T>(name: KeyName, key: Keyring, error: unknown, use: (key: Keyring) => T | Promise<T>, attempt: number): Promise<T> {
+  async #again<T>(
+    name: KeyName,
+    key: Keyring,
+    error: unknown,
+    use: (key: Keyring) => T | Promise<T>,
+    attempt: number,
+  ): Promise<T> {
     if (error instanceof UnknownVersion) {
-      if (attempt > 0 && !key.isWiped) throw new SelloError('SELLO_CIPHERTEXT_NOT_AUTHENTIC', { detail: 'of a version that the key does not have' });
+      if (attempt > 0 && !key.isWiped)
+        throw new SelloError('SELLO_CIPHERTEXT_NOT_AUTHENTIC', {
+          detail: 'of a version that the key does not have',
+        });
       await this.#refresh(name, key);
     } else if (!key.isWiped) throw error;
-    if (attempt >= mostRestarts) throw new SelloError('SELLO_STORE_FAILED', { detail: 'key changed again and again while it was used' });
+    if (attempt >= mostRestarts)
+      throw new SelloError('SELLO_STORE_FAILED', { detail: 'key changed again and again while it was used' });
     return this.#withLoaded(name, use, attempt + 1);
   }
 
   /** Looks whether the store has a newer state of the key: one look per key and second, which all who wait share. */
   async #refresh(name: KeyName, key: Keyring): Promise<void> {
     let refresh = this.#refreshes.get(name);
-    if (refresh === undefined) this.#refreshes.set(name, (refresh = { startedMs: -Infinity, running: undefined }));
+    if (refresh === undefined)
+      this.#refreshes.set(name, (refresh = { startedMs: -Infinity, running: undefined }));
     refresh.running ??= this.#lookAnew(name, key, refresh).finally(() => {
       refresh.running = undefined;
       if (this.#refreshes.size > maxRefreshes) this.#refreshes.clear();
@@ -426,13 +513,20 @@ export class TenantKeys {
   ): Buffer | Promise<Buffer> {
     const found = key.versionFor(ciphertext, isRewrap);
     const opened = key.open(found, ciphertext, { tenant: this.#tenant, face, context });
-    if (key.record?.versions[found.version - 1]?.state !== 'compromised') return opened;
+    const { record } = key;
+    if (record === undefined) return opened;
+    if (!isRewrap) this.#uses.note(name, record.id, found.version, 'opened');
+    if (record.versions[found.version - 1]?.state !== 'compromised') return opened;
     const tell = (plaintext: Buffer): Buffer => {
       const detail = `version ${String(found.version)} opened a ciphertext${isRewrap ? ' to rewrap it' : ''}`;
       this.#options.onAlarm?.({ kind: 'compromised-version-used', key: name, detail });
       return plaintext;
     };
     return opened instanceof Promise ? opened.then(tell) : tell(opened);
+  }
+
+  #noteSealed(name: KeyName, key: Keyring): void {
+    if (key.record !== undefined) this.#uses.note(name, key.record.id, key.sealingVersion, 'sealed');
   }
 
   /** Runs `ended` when these keys are closed. */
@@ -443,6 +537,7 @@ export class TenantKeys {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     for (const ended of this.#ends) ended();
+    await this.#uses.flush();
     this.#cache.clear();
     await this.#store.close();
   }

@@ -9,7 +9,11 @@ import type { KeyringRecord, VersionRecord, VersionState } from './keyring-recor
 export type KeyChange =
   | { readonly kind: 'disable' | 'enable' | 'cancel-deletion' }
   | { readonly kind: 'schedule-deletion'; readonly wait: number }
-  | { readonly kind: 'set-version'; readonly version: number; readonly state: Exclude<VersionState, 'destroyed'> }
+  | {
+      readonly kind: 'set-version';
+      readonly version: number;
+      readonly state: Exclude<VersionState, 'destroyed'>;
+    }
   | { readonly kind: 'schedule-destruction'; readonly version: number; readonly wait: number }
   | { readonly kind: 'cancel-destruction'; readonly version: number }
   | { readonly kind: 'set-min-decryption-version'; readonly version: number }
@@ -45,7 +49,10 @@ export function applyChange(record: KeyringRecord, change: KeyChange, by: Change
       return next(record, by, { state: 'enabled' });
     case 'schedule-deletion': {
       const after = by.at + checkSpan(change.wait);
-      return next(record, by, { state: 'pending-deletion', deletion: { requestedAt: by.at, after, by: by.by } });
+      return next(record, by, {
+        state: 'pending-deletion',
+        deletion: { requestedAt: by.at, after, by: by.by },
+      });
     }
     case 'cancel-deletion':
       if (record.state !== 'pending-deletion') throw refused('no deletion is scheduled');
@@ -67,7 +74,8 @@ export function applyChange(record: KeyringRecord, change: KeyChange, by: Change
     case 'set-min-decryption-version': {
       const sealing = sealingVersion(record)?.version ?? record.versions.length;
       versionOf(record, change.version);
-      if (change.version > sealing) throw refused(`version ${String(sealing)} seals: what it makes could not be opened`);
+      if (change.version > sealing)
+        throw refused(`version ${String(sealing)} seals: what it makes could not be opened`);
       return next(record, by, { minDecryptionVersion: change.version });
     }
     case 'set-rewrap-only':
@@ -83,6 +91,11 @@ export function applyChange(record: KeyringRecord, change: KeyChange, by: Change
   }
 }
 
+/** A rotation on schedule is still to be done. */
+export function isDue({ rotateAt, state }: KeyringRecord, nowSeconds: number): boolean {
+  return state === 'enabled' && rotateAt !== 0 && nowSeconds >= rotateAt;
+}
+
 /** A newest version is added, enabled. */
 export function addVersion(record: KeyringRecord, version: VersionRecord, by: Change): KeyringRecord {
   if (record.state === 'pending-deletion') throw new SelloError('SELLO_KEY_DELETION_PENDING');
@@ -95,15 +108,23 @@ export function destroyVersion(record: KeyringRecord, number: number, by: Change
   const version = versionOf(record, number);
   if (version.state !== 'disabled') throw refused('only a disabled version can be destroyed');
   if (version.destroyAfter === undefined) throw refused('its destruction was not scheduled');
-  if (by.at < version.destroyAfter) throw refused(`its waiting period ends ${instantText(version.destroyAfter)}`);
-  return withVersion(record, by, { ...version, state: 'destroyed', destroyAfter: undefined, destroyBy: undefined, changedAt: by.at });
+  if (by.at < version.destroyAfter)
+    throw refused(`its waiting period ends ${instantText(version.destroyAfter)}`);
+  return withVersion(record, by, {
+    ...version,
+    state: 'destroyed',
+    destroyAfter: undefined,
+    destroyBy: undefined,
+    changedAt: by.at,
+  });
 }
 
 /** @throws SelloError SELLO_KEY_CHANGE_REFUSED */
 export function beginDeletion(record: KeyringRecord, by: Change): KeyringRecord {
   if (record.state === 'deleting') return record;
   if (record.state !== 'pending-deletion') throw refused('no deletion is scheduled');
-  if (by.at < record.deletion!.after) throw refused(`its waiting period ends ${instantText(record.deletion!.after)}`);
+  if (by.at < record.deletion!.after)
+    throw refused(`its waiting period ends ${instantText(record.deletion!.after)}`);
   return next(record, by, { state: 'deleting', deletion: undefined });
 }
 
@@ -145,11 +166,15 @@ function hasOther({ versions }: KeyringRecord, number: number): boolean {
 }
 
 function withVersion(record: KeyringRecord, by: Change, changed: VersionRecord): KeyringRecord {
-  const versions = record.versions.map((version) => (version.version === changed.version ? changed : version));
+  const versions = record.versions.map((version) =>
+    version.version === changed.version ? changed : version,
+  );
   const { minDecryptionVersion } = record;
   const sealing = sealingVersion({ ...record, versions });
   if (sealing !== undefined && sealing.version < minDecryptionVersion)
-    throw refused(`version ${String(sealing.version)} would seal, and the minimum for opening is ${String(minDecryptionVersion)}`);
+    throw refused(
+      `version ${String(sealing.version)} would seal, and the minimum for opening is ${String(minDecryptionVersion)}`,
+    );
   return next(record, by, { versions });
 }
 

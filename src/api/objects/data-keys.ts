@@ -90,7 +90,9 @@ async function issueOne(call: ObjectCall, item: Static<typeof issueItem>): Promi
   const bytes = canonicalContext(subject.context);
   const { keys } = call.tenant;
   const { plaintext, ciphertext } = usesBucketKey
-    ? await call.bucketKeys.take(decision.keyName, item.bucket, async () => keys.issue(name, bytes, 'objects'))
+    ? await call.bucketKeys.take(decision.keyName, item.bucket, async () =>
+        keys.issue(name, bytes, 'objects'),
+      )
     : await keys.issue(name, bytes, 'objects');
   return { subject, keyName: decision.keyName, plaintext, ciphertext };
 }
