@@ -32,6 +32,7 @@ import {
   applyChange,
   beginDeletion,
   destroyVersion,
+  hasOtherSealing,
   next,
   sealingVersion,
   type Change,
@@ -577,8 +578,8 @@ function endsLastSealing(record: KeyringRecord, change: KeyChange): boolean {
   return (
     change.kind === 'set-version' &&
     change.state === 'compromised' &&
-    record.versions.filter(({ state }) => state === 'enabled').length === 1 &&
-    sealingVersion(record)?.version === change.version
+    sealingVersion(record)?.version === change.version &&
+    !hasOtherSealing(record, change.version)
   );
 }
 

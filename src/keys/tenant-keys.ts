@@ -18,7 +18,7 @@ import { KeyringStore, type DueWork } from './keyring-store.ts';
 import type { KeyringRecord } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
-import { isDue, sealingVersion, type KeyChange } from './transitions.ts';
+import { destroyVersion, isDue, sealingVersion, type KeyChange } from './transitions.ts';
 import { UseLog, type KeyUse } from './use-log.ts';
 
 type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
@@ -350,14 +350,15 @@ export class TenantKeys {
     by: string,
     quietSeconds: number,
   ): Promise<KeyringRecord> {
+    const change = changeBy(by);
+    const record = await this.keyring(name);
+    destroyVersion(record, version, change); // what its state refuses comes before what its use does
     await this.#uses.flush();
-    const { id } = await this.keyring(name);
-    const openedAt = (await this.#uses.report(name, id)).get(version)?.openedAt ?? 0;
-    const { at } = changeBy(by);
-    if (at - openedAt < quietSeconds)
-      throw new SelloError('SELLO_KEY_IN_USE', {
-        detail: `it opened something at ${new Date(openedAt * 1000).toISOString()}`,
-      });
+    const openedAt = (await this.#uses.report(name, record.id)).get(version)?.openedAt ?? 0;
+    if (change.at - openedAt < quietSeconds) {
+      const since = new Date(openedAt * 1000).toISOString();
+      throw new SelloError('SELLO_KEY_IN_USE', { detail: `it opened something at ${since}` });
+    }
     return this.#changed(name, () => this.#keyrings.destroy(name, version, changeBy(by)));
   }
 

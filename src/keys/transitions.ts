@@ -150,7 +150,7 @@ function setVersion(
   if (version.state === state) throw refused(`the version is ${state} already`);
   if (version.state === 'compromised' && state === 'enabled')
     throw refused('a compromised version never seals again: rotate the key');
-  if (state !== 'enabled' && sealingVersion(record) === version && !hasOther(record, number))
+  if (state !== 'enabled' && sealingVersion(record) === version && !hasOtherSealing(record, number))
     throw refused('no other version could seal: rotate the key first, or disable the key');
   return withVersion(record, by, {
     ...version,
@@ -161,8 +161,11 @@ function setVersion(
   });
 }
 
-function hasOther({ versions }: KeyringRecord, number: number): boolean {
-  return versions.some(({ version, state }) => version !== number && state === 'enabled');
+/** Whether a version besides this one can seal what may be opened. */
+export function hasOtherSealing({ minDecryptionVersion, versions }: KeyringRecord, number: number): boolean {
+  return versions.some(
+    ({ version, state }) => version !== number && version >= minDecryptionVersion && state === 'enabled',
+  );
 }
 
 function withVersion(record: KeyringRecord, by: Change, changed: VersionRecord): KeyringRecord {

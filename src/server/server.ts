@@ -18,6 +18,7 @@ import { Gate } from './gate.ts';
 import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener, secureContextOptions } from './listener.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
+import { Schedule } from './schedule.ts';
 import { VaultError } from '../vault/index.ts';
 
 const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -49,6 +50,7 @@ export class Server {
   readonly ports: readonly number[];
   readonly #log: Log;
   #withdrawHealth: () => void;
+  readonly #schedule: Schedule;
   readonly #retiring = new Set<() => void>();
   #stopping: Promise<void> | undefined;
 
@@ -74,6 +76,11 @@ export class Server {
     this.ports = parts.ports;
     this.#log = parts.log;
     this.#withdrawHealth = parts.withdrawHealth;
+    this.#schedule = new Schedule({
+      tenants: () => this.#gate.runtime.tenants.values(),
+      server: parts.info,
+      clock: systemClock,
+    });
   }
 
   get config(): Config {
@@ -179,6 +186,7 @@ export class Server {
     const streams = setTimeout(() => this.#endStreams(), drainMs);
     await Promise.all(this.#listeners.map((listener) => listener.stop(drainMs, shutdownTimeoutMs)));
     clearTimeout(streams);
+    await this.#schedule.close();
     for (const retire of [...this.#retiring]) retire();
     await this.#gate.runtime.retire(undefined);
     await this.#probes?.close();

@@ -30,6 +30,8 @@ export interface Metrics {
   reloaded(outcome: 'ok' | 'refused', nowMs: number): void;
   /** `tenant`: whose request it was about, if one's. */
   errorLogged(tenant?: string): void;
+  /** Keys in use whose sealing version is past its age limit. */
+  agedKeys(tenant: string, count: number): void;
   /** A key event that a person has to look at. */
   keyAlarm(tenant: string, kind: string): void;
   /** Everything, for /metrics. */
@@ -121,6 +123,7 @@ class PrometheusMetrics implements Metrics {
   readonly #handshakes: CounterFamily;
   readonly #notAfter: GaugeFamily;
   readonly #keyAlarms: CounterFamily;
+  readonly #agedKeys: GaugeFamily;
   readonly #reloads: CounterFamily;
   readonly #reloadedAt: GaugeFamily;
   readonly #errorsLogged: Count;
@@ -207,6 +210,11 @@ class PrometheusMetrics implements Metrics {
       'sello_key_alarms_total',
       'Uses of compromised key versions, and keyrings older than one seen before.',
       ...['tenant', 'kind'],
+    );
+    this.#agedKeys = gauge(
+      'sello_keys_past_age_limit',
+      'Keys in use that have sealed with one version for more than two years.',
+      'tenant',
     );
     this.#reloads = counter('sello_reloads_total', 'Reloads of configuration and certificates.', 'outcome');
     this.#reloadedAt = gauge(
@@ -308,6 +316,10 @@ class PrometheusMetrics implements Metrics {
   reloaded(outcome: 'ok' | 'refused', nowMs: number): void {
     this.#reloads.with(outcome).inc();
     if (outcome === 'ok') this.#reloadedAt.with().value = nowMs / 1000;
+  }
+
+  agedKeys(tenant: string, count: number): void {
+    this.#agedKeys.with(this.#tenantLabel(tenant)).value = count;
   }
 
   keyAlarm(tenant: string, kind: string): void {

@@ -65,7 +65,7 @@ export function failure(error: unknown, requestId: string): Answer {
   const told = toldInFull.has(code) && detail !== undefined ? `${message}: ${detail}` : message;
   const status = statuses[code] ?? 500;
   return {
-    ...json({ error: code, message: told, requestId }, status),
+    ...json({ code, message: told, requestId }, status),
     error: code,
     ...(status === 429 || status === 503 ? { headers: { 'retry-after': '1' } } : {}),
   };

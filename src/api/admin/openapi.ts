@@ -67,7 +67,7 @@ export function openApiDocument(version: string): Buffer {
     type: 'object',
     required: ['message', 'requestId'],
     properties: {
-      error: { type: 'string', description: 'Code of docs/errors.md.' },
+      code: { type: 'string', description: 'Code of docs/errors.md.' },
       message: { type: 'string' },
       requestId: { type: 'string' },
     },

@@ -3,13 +3,12 @@
  * decided in access/, what happens to keys in keys/; here a request becomes an action and its records.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Admission, Gate } from '../../server/gate.ts';
+import { isOfTenant, type Admission, type Gate } from '../../server/gate.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import { begunStatus, type AuditRecord } from '../../audit/record.ts';
 import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
-import { quotaHoldMs } from '../../tenants/quota.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import { BodyDeadline } from '../kes/body-deadline.ts';
 import { readBody, type Declared, type RawRequest } from '../kes/body.ts';
@@ -130,7 +129,7 @@ class AdminExchange {
     try {
       if (this.#gate.overloaded) throw new SelloError('SELLO_RATE_LIMITED');
       if (!tenant.quota.enter(performance.now())) {
-        await hold(tenant);
+        await tenant.quota.holdRefusal();
         throw new SelloError('SELLO_RATE_LIMITED');
       }
       hasQuota = true;
@@ -241,18 +240,4 @@ class AdminExchange {
       vaultRequestId: trace.correlation.vaultRequestId,
     };
   }
-}
-
-/** Whose requests a tenant's records and quota are for: people it lists, or whose certificate its CA issued. */
-function isOfTenant({ tenant, identity, refusal }: Admission): boolean {
-  if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
-  if (tenant.config.clients.auth === 'on') return true;
-  return tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined;
-}
-
-/** A caller over its quota that asks again at once would keep the process busy with refusals. */
-async function hold({ quota }: Tenant): Promise<void> {
-  if (!quota.hold()) return;
-  await new Promise((resolve) => setTimeout(resolve, quotaHoldMs()));
-  quota.releaseHeld();
 }
