@@ -18,7 +18,7 @@ import { KeyringStore, type DueWork } from './keyring-store.ts';
 import type { KeyringRecord } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
-import { destroyVersion, isDue, sealingVersion, type KeyChange } from './transitions.ts';
+import { destroyVersion, isDue, sealingVersion, type Change, type KeyChange } from './transitions.ts';
 import { UseLog, type KeyUse } from './use-log.ts';
 
 type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
@@ -40,6 +40,8 @@ export interface TenantKeysOptions {
   readonly metrics?: ((operation: StoreOperation, outcome: string, seconds: number) => void) | undefined;
   /** How often keys in memory are compared with the store: half of `propagation`. */
   readonly revalidateMs?: number;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
 }
 
 /** One of a batch to rewrap. */
@@ -72,6 +74,7 @@ export class TenantKeys {
   readonly #tenant: string;
   #cache: KeyCache<Keyring>;
   readonly #uses: UseLog;
+  readonly #now: () => number;
   readonly #options: TenantKeysOptions;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #ends: (() => void)[] = [];
@@ -82,13 +85,12 @@ export class TenantKeys {
     this.#store = store;
     this.#options = options;
     this.#tenant = options.tenant ?? '';
+    this.#now = options.now ?? Date.now;
     const { revalidateMs } = options;
     this.#keyrings = new KeyringStore(store, {
+      now: this.#now,
       indexLifeMs: revalidateMs === undefined ? defaultIndexLifeMs : 2 * revalidateMs,
-      onRollback: (key, detail) => {
-        this.#cache.invalidate(key);
-        options.onAlarm?.({ kind: 'rolled-back', key, detail });
-      },
+      onRollback: (key, detail) => options.onAlarm?.({ kind: 'rolled-back', key, detail }),
     });
     if (revalidateMs !== undefined) {
       let isRunning = false;
@@ -99,7 +101,7 @@ export class TenantKeys {
       }, revalidateMs).unref();
     }
     this.#cache = this.#cacheOf(config);
-    this.#uses = new UseLog(store.records);
+    this.#uses = new UseLog(store.records, this.#now);
   }
 
   /** Goes on with other cache settings: nothing that was held stays, the store stays open. */
@@ -188,7 +190,7 @@ export class TenantKeys {
 
   async #write(name: KeyName, key: MasterKey, by: string): Promise<void> {
     try {
-      await this.#timed('create', () => this.#keyrings.create(name, key, changeBy(by)));
+      await this.#timed('create', () => this.#keyrings.create(name, key, this.#by(by)));
     } finally {
       // Whatever was believed of this name, absence included, is out of date now.
       this.#ended(name);
@@ -204,7 +206,7 @@ export class TenantKeys {
     // Use ends before the store is asked and again after, for a load that began in between.
     this.#cache.invalidate(name);
     try {
-      await this.#timed('delete', () => this.#keyrings.delete(name, changeBy(by)));
+      await this.#timed('delete', () => this.#keyrings.delete(name, this.#by(by)));
     } finally {
       this.#ended(name);
     }
@@ -332,12 +334,12 @@ export class TenantKeys {
 
   /** A new newest version. @throws SelloError SELLO_RECORD_CONFLICT, SELLO_KEYRING_UNSUPPORTED, SELLO_KEY_NOT_FOUND */
   async rotate(name: KeyName, by: string): Promise<KeyringRecord> {
-    return this.#changed(name, async () => (await this.#keyrings.rotate(name, changeBy(by)))!);
+    return this.#changed(name, async () => (await this.#keyrings.rotate(name, this.#by(by)))!);
   }
 
   /** @throws SelloError SELLO_KEY_CHANGE_REFUSED, SELLO_RECORD_CONFLICT, SELLO_KEYRING_UNSUPPORTED, SELLO_KEY_NOT_FOUND */
   async change(name: KeyName, change: KeyChange, by: string): Promise<KeyringRecord> {
-    return this.#changed(name, () => this.#keyrings.change(name, [change], changeBy(by)));
+    return this.#changed(name, () => this.#keyrings.change(name, [change], this.#by(by)));
   }
 
   /**
@@ -350,7 +352,7 @@ export class TenantKeys {
     by: string,
     quietSeconds: number,
   ): Promise<KeyringRecord> {
-    const change = changeBy(by);
+    const change = this.#by(by);
     const record = await this.keyring(name);
     destroyVersion(record, version, change); // what its state refuses comes before what its use does
     await this.#uses.flush();
@@ -359,7 +361,7 @@ export class TenantKeys {
       const since = new Date(openedAt * 1000).toISOString();
       throw new SelloError('SELLO_KEY_IN_USE', { detail: `it opened something at ${since}` });
     }
-    return this.#changed(name, () => this.#keyrings.destroy(name, version, changeBy(by)));
+    return this.#changed(name, () => this.#keyrings.destroy(name, version, this.#by(by)));
   }
 
   /** When each version was used last, of all replicas. */
@@ -370,12 +372,12 @@ export class TenantKeys {
 
   /** Keys with a rotation or a deletion that is due. */
   due(): Promise<DueWork[]> {
-    return this.#timed('list', () => this.#keyrings.due(changeBy('').at));
+    return this.#timed('list', () => this.#keyrings.due(this.#by('').at));
   }
 
   /** Rotates a key on schedule; false when another replica has done it. */
   async rotateWhenDue(name: KeyName, by: string): Promise<boolean> {
-    const change = changeBy(by);
+    const change = this.#by(by);
     const changed = await this.#changed(name, () =>
       this.#keyrings.rotate(name, change, (record) => isDue(record, change.at)),
     );
@@ -389,7 +391,7 @@ export class TenantKeys {
 
   /** Keys in memory whose sealing version is older than this. */
   olderThan(seconds: number): KeyName[] {
-    const bound = changeBy('').at - seconds;
+    const bound = this.#by('').at - seconds;
     return this.#cache
       .entries()
       .filter(([, key]) => {
@@ -405,12 +407,12 @@ export class TenantKeys {
 
   /** Several settings as one change: all or none. */
   async changeAll(name: KeyName, changes: readonly KeyChange[], by: string): Promise<KeyringRecord> {
-    return this.#changed(name, () => this.#keyrings.change(name, changes, changeBy(by)));
+    return this.#changed(name, () => this.#keyrings.change(name, changes, this.#by(by)));
   }
 
   /** Ends a key whose deletion was scheduled and is due. */
   async completeDeletion(name: KeyName, by: string): Promise<void> {
-    await this.#changed(name, () => this.#keyrings.delete(name, changeBy(by), true));
+    await this.#changed(name, () => this.#keyrings.delete(name, this.#by(by), true));
   }
 
   /** The keyring as it is in the store now. @throws SelloError SELLO_KEY_NOT_FOUND */
@@ -421,7 +423,7 @@ export class TenantKeys {
   /** Takes an older state of the store for the right one: after a restore. */
   async acceptRestore(by: string): Promise<void> {
     if (!this.#keyrings.hasRecords) throw new SelloError('SELLO_KEYRING_UNSUPPORTED');
-    await this.#keyrings.acceptRestore(changeBy(by));
+    await this.#keyrings.acceptRestore(this.#by(by));
     this.#cache.clear();
   }
 
@@ -495,7 +497,7 @@ export class TenantKeys {
 
   async #lookAnew(name: KeyName, key: Keyring, refresh: { startedMs: number }): Promise<void> {
     const waitMs = refresh.startedMs + refreshEveryMs - performance.now();
-    if (waitMs > 0) await delay(waitMs, undefined, { ref: false });
+    if (waitMs > 0) await delay(waitMs);
     refresh.startedMs = performance.now();
     this.#keyrings.expectRecord(name);
     // Read beside the cache: a store that cannot be asked must not cost the key that is served meanwhile.
@@ -528,6 +530,11 @@ export class TenantKeys {
 
   #noteSealed(name: KeyName, key: Keyring): void {
     if (key.record !== undefined) this.#uses.note(name, key.record.id, key.sealingVersion, 'sealed');
+  }
+
+  /** Who changes something, and when. */
+  #by(by: string): Change {
+    return { by, at: Math.floor(this.#now() / 1000) };
   }
 
   /** Runs `ended` when these keys are closed. */
@@ -569,10 +576,6 @@ const itemErrors: ReadonlySet<string> = new Set([
 /** The version a ciphertext says it was made with: 1 in KES's layout. For records; says nothing of its authenticity. */
 export function versionOfCiphertext(ciphertext: Buffer): number {
   return isEnvelope(ciphertext) ? (parseEnvelope(ciphertext)?.version ?? 0) : 1;
-}
-
-function changeBy(by: string): { by: string; at: number } {
-  return { by, at: Math.floor(Date.now() / 1000) };
 }
 
 /** KES stamps nanoseconds; the clock's own are milliseconds, the rest tells keys of one millisecond apart. */
