@@ -211,6 +211,8 @@ export interface VaultKvConfig {
   readonly transit: { readonly engine: string; readonly key: string } | undefined;
   /** Folder in the same engine for what KES must not see; undefined: none, and so no rotation. */
   readonly recordsPrefix: string | undefined;
+  /** Nobody asked for that folder: a policy that was made for KES may not allow it, and keys are served without. */
+  readonly recordsAreOptional?: boolean;
 }
 
 /** How Vault is reached. */

@@ -53,7 +53,12 @@ export class VaultKvKeystore implements Keystore {
   readonly #creating = new Map<string, Promise<void>>();
   #listing: { readonly names: readonly KeyName[]; readonly readAtMs: number } | undefined;
 
-  private constructor(config: VaultKvConfig, vault: VaultConnection, layout: KvLayout) {
+  private constructor(
+    config: VaultKvConfig,
+    vault: VaultConnection,
+    layout: KvLayout,
+    log: VaultLog | undefined,
+  ) {
     this.#config = config;
     this.vault = vault;
     this.#layout = layout;
@@ -67,6 +72,14 @@ export class VaultKvKeystore implements Keystore {
             prefix: recordsPrefix,
             form: this.#form,
             wrapped: config.transit !== undefined,
+            onForbidden:
+              config.recordsAreOptional === true
+                ? () =>
+                    log?.warn(
+                      { engine, folder: recordsPrefix },
+                      `Vault's policy does not allow the folder '${recordsPrefix}': keys are served as KES serves them, without versions and states ('sello vault setup' prints what is missing)`,
+                    )
+                : undefined,
           })
         : undefined;
   }
@@ -87,7 +100,7 @@ export class VaultKvKeystore implements Keystore {
         `the KV engine '${config.engine}' is of version 1, and the configuration says 2: keys are read and written under a literal 'data/', as KES does`,
       );
     }
-    return new VaultKvKeystore(config, vault, layoutOf(config, mounted));
+    return new VaultKvKeystore(config, vault, layoutOf(config, mounted), log);
   }
 
   async create(name: KeyName, value: Buffer): Promise<void> {
