@@ -211,8 +211,22 @@ export interface VaultKvConfig {
   readonly transit: { readonly engine: string; readonly key: string } | undefined;
   /** Folder in the same engine for what KES must not see; undefined: none, and so no rotation. */
   readonly recordsPrefix: string | undefined;
+  /** Master keys stay in Transit (`vaultTransit`). */
+  readonly custody?: CustodyConfig | undefined;
   /** Nobody asked for that folder: a policy that was made for KES may not allow it, and keys are served without. */
   readonly recordsAreOptional?: boolean;
+}
+
+/** Master keys in Vault's Transit engine. */
+export interface CustodyConfig {
+  readonly kind: 'strict' | 'cached';
+  readonly engine: string;
+  /** Names of Transit keys begin with it. */
+  readonly keyPrefix: string;
+  /** Of one intermediate key in one process (`cached`). */
+  readonly maxAgeMs: number;
+  readonly maxUses: number;
+  readonly maxBytes: number;
 }
 
 /** How Vault is reached. */

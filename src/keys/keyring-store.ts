@@ -5,6 +5,7 @@
  *   NAME                        the key, in KES's layout, at KES's own place
  *   keyrings/NAME               its keyring record; present once the key was rotated or changed
  *   versions/ID/NUMBER.RANDOM   a later version's bytes. A version that lost a race leaves one that no keyring names.
+ *   intermediate/ID/ID          keys that seal from memory for a key in custody, wrapped (custody-keys.ts)
  *   scheduled/NAME              present where the keyring has something to do at a time
  *   control/restore             when an administrator accepted an older state of the whole store
  */
@@ -12,7 +13,9 @@ import { hash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { takeRandom } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
-import type { Keystore, RecordStore, StoredRecord } from '../keystores/contract.ts';
+import type { KeyCustody, Keystore, RecordStore, StoredRecord } from '../keystores/contract.ts';
+import { CustodyHead, formatCustodyHead, isCustodyHead, parseCustodyHead } from './custody-head.ts';
+import { CustodyKeys, custodyContext } from './custody-keys.ts';
 import { keyIdBytes } from './envelope.ts';
 import { instantFromDate, type Instant } from './instant.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
@@ -24,7 +27,7 @@ import {
   type KeyringRecord,
   type VersionRecord,
 } from './keyring-record.ts';
-import { MasterKey } from './material.ts';
+import { MasterKey, masterKeyBytes, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
 import { formatStoredKey, parseStoredKey } from './stored-key.ts';
 import {
@@ -40,12 +43,16 @@ import {
 } from './transitions.ts';
 
 export interface KeyringStoreOptions {
+  /** Bound into what a custodian keeps. */
+  readonly tenant: string;
   /** How old the list of names with a keyring may be. */
   readonly indexLifeMs: number;
   /** An older keyring than one seen before is in the store. */
   readonly onRollback: (name: KeyName, detail: string) => void;
   readonly now?: () => number;
 }
+
+type First = MasterKey | CustodyHead;
 
 /** The latest state of a keyring that this process has seen. */
 interface Seen {
@@ -63,8 +70,8 @@ interface Found {
   readonly record: KeyringRecord | undefined;
   /** 0: no record. */
   readonly revision: number;
-  /** Version 1, where its bytes are. */
-  readonly first: MasterKey | undefined;
+  /** What stands at the key's own place. */
+  readonly first: First | undefined;
 }
 
 const listPage = 1024;
@@ -80,6 +87,8 @@ export class KeyringStore {
   readonly #store: Keystore;
   readonly #options: KeyringStoreOptions;
   readonly #now: () => number;
+  /** For versions in custody. */
+  readonly #custodyKeys: CustodyKeys | undefined;
   readonly #seen = new Map<KeyName, Seen>();
   /** Names with a keyring record. A name that is not among them costs no second read. */
   #index = new Set<string>();
@@ -92,6 +101,11 @@ export class KeyringStore {
     this.#store = store;
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    const { custody, records } = store;
+    this.#custodyKeys =
+      custody === undefined || records === undefined
+        ? undefined
+        : new CustodyKeys({ ...custody, records, tenant: options.tenant });
   }
 
   get hasRecords(): boolean {
@@ -115,11 +129,80 @@ export class KeyringStore {
       if (record?.state === 'deleting') throw new SelloError('SELLO_KEY_DELETION_PENDING');
       throw new SelloError('SELLO_KEY_NOT_FOUND');
     }
+    if (this.#mustAdopt(record, first)) {
+      first.wipe();
+      await this.#adopt(name);
+      return this.load(name);
+    }
     return new Keyring({
       record,
       first,
+      custody: this.#custodyKeys,
       readVersion: (version) => this.#readVersion(record!, version),
     });
+  }
+
+  /** A new key from random bytes, here or with the custodian. @throws SelloError SELLO_KEY_EXISTS */
+  async generate(name: KeyName, facts: KeyFacts, by: Change): Promise<void> {
+    const { custody } = this.#store;
+    if (custody === undefined) return this.create(name, MasterKey.generate(facts), by);
+    // The custodian's keys cannot be made and taken back: nothing is begun for a name that is taken.
+    if (await this.#hasValue(name)) throw new SelloError('SELLO_KEY_EXISTS');
+    const id = takeRandom(keyIdBytes).toString('hex');
+    await custody.keys.create(id);
+    try {
+      await this.#createHead(name, id, facts, by, custody.keys);
+    } catch (error) {
+      if (hasCode(error, 'SELLO_KEY_EXISTS')) await custody.keys.delete(id).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #createHead(
+    name: KeyName,
+    id: string,
+    facts: KeyFacts,
+    by: Change,
+    custody: KeyCustody,
+  ): Promise<void> {
+    const mac = takeRandom(masterKeyBytes);
+    const context = custodyContext('hmac', this.#options.tenant, id);
+    const [wrappedMac] = await custody.wrap(id, [{ key: mac, context }], 1).finally(() => mac.fill(0));
+    const { createdAt, createdBy } = facts;
+    const head = formatCustodyHead({ id, createdAt, createdBy, wrappedMac: wrappedMac! });
+    if (await this.#mayHaveRecord(name)) await this.#announce(name, this.#headOf(head), by);
+    await this.#store.create(name, head);
+  }
+
+  #headOf(value: Buffer): CustodyHead {
+    const { custody } = this.#store;
+    if (custody === undefined)
+      throw unreadable(`the key is with a custodian, and the ${this.#store.kind} keystore has none`);
+    const { tenant } = this.#options;
+    const keepsMac = custody.mode.kind === 'cached';
+    return new CustodyHead(parseCustodyHead(value), { custody: custody.keys, tenant, keepsMac });
+  }
+
+  /** Ends what is in memory. */
+  close(): void {
+    this.#custodyKeys?.wipe();
+  }
+
+  /** A key whose bytes were brought here (imported, or migrated) only opens; the custodian seals from now on. */
+  #mustAdopt(record: KeyringRecord | undefined, first: First): boolean {
+    if (this.#custodyKeys === undefined || !(first instanceof MasterKey)) return false;
+    return record === undefined || !record.versions.some(({ custody }) => custody === 'transit');
+  }
+
+  async #adopt(name: KeyName): Promise<void> {
+    const by = { by: 'custody', at: Math.floor(this.#now() / 1000) };
+    try {
+      await this.#change(name, by, async (record, first) =>
+        this.#mustAdopt(record, first) ? this.#withNewVersion(record, 'AES256', by) : undefined,
+      );
+    } catch (error) {
+      if (!hasCode(error, 'SELLO_RECORD_CONFLICT')) throw error; // another replica did it
+    }
   }
 
   /** Takes `key` over and wipes it. @throws SelloError SELLO_KEY_EXISTS */
@@ -135,7 +218,7 @@ export class KeyringStore {
   }
 
   /** A name whose keyring is a leftover gets a new one before its value, so that it can only be this value's. */
-  async #announce(name: KeyName, key: MasterKey, by: Change): Promise<void> {
+  async #announce(name: KeyName, key: First, by: Change): Promise<void> {
     const found = await this.#readRecord(name);
     if (found === undefined) return;
     const before = parseKeyring(found.value);
@@ -143,10 +226,7 @@ export class KeyringStore {
       const isFree = before.state === 'creating' && !(await this.#hasValue(name));
       if (!isFree) throw new SelloError('SELLO_KEY_EXISTS');
     }
-    const id = takeRandom(keyIdBytes);
-    const record = next({ ...newKeyring(id, key, by), generation: before.generation }, by, {
-      state: 'creating',
-    });
+    const record = next({ ...newKeyring(key, by), generation: before.generation }, by, { state: 'creating' });
     try {
       await this.#records.write(pathOf(name), formatKeyring(record), found.revision);
     } catch (error) {
@@ -165,7 +245,7 @@ export class KeyringStore {
     const recorded = this.hasRecords && (await this.#mayHaveRecord(name));
     const found = recorded ? await this.#readRecord(name) : undefined;
     if (found === undefined) {
-      await this.#store.delete(name);
+      await this.#deleteWithoutRecord(name);
       return;
     }
     const before = parseKeyring(found.value);
@@ -180,6 +260,7 @@ export class KeyringStore {
       revision = await this.#records.write(pathOf(name), formatKeyring(record), revision);
       this.#note(name, record);
       await this.#removeVersions(record.id);
+      await this.#removeCustody(record.id);
     }
     let wasThere = true;
     try {
@@ -196,6 +277,20 @@ export class KeyringStore {
     await this.#records.write(pathOf(name), formatKeyring(ended), revision);
     this.#note(name, ended);
     if (!wasThere && before.state === 'creating') throw new SelloError('SELLO_KEY_NOT_FOUND');
+  }
+
+  async #deleteWithoutRecord(name: KeyName): Promise<void> {
+    const first = this.#custodyKeys === undefined ? undefined : await this.#readFirst(name);
+    await this.#store.delete(name);
+    // Last: a key of which nothing is left but its custodian's part is gone for everybody.
+    if (first instanceof CustodyHead) await this.#removeCustody(first.id);
+    first?.wipe();
+  }
+
+  async #removeCustody(id: string): Promise<void> {
+    if (this.#custodyKeys === undefined) return;
+    await this.#custodyKeys.removeAll(id);
+    await this.#store.custody!.keys.delete(id);
   }
 
   /**
@@ -236,9 +331,18 @@ export class KeyringStore {
   /** Ends a version's bytes for good, once {@link destroyVersion} allows it. */
   async destroy(name: KeyName, version: number, by: Change): Promise<KeyringRecord> {
     let place: string | undefined;
+    let isInCustody = false;
     const changed = await this.#change(name, by, async (record) => {
       const { custody, place: at } = record.versions[version - 1] ?? {};
       const destroyed = destroyVersion(record, version, by);
+      isInCustody = custody === 'transit';
+      const kept = record.versions.find(
+        (each) => each.custody === 'transit' && each.version < version && each.state !== 'destroyed',
+      );
+      if (isInCustody && kept !== undefined)
+        throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
+          detail: `Vault ends versions in their order: version ${String(kept.version)} is still there`,
+        });
       if (custody === 'kes')
         throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
           detail:
@@ -247,6 +351,12 @@ export class KeyringStore {
       place = at;
       return destroyed;
     });
+    if (isInCustody) {
+      // What intermediate keys of this version sealed is refused by its state; the keys themselves may serve nobody any more.
+      await this.#custodyKeys!.rewrapAll(changed!.id);
+      await this.#store.custody!.keys.destroyBelow(changed!.id, Number(place) + 1);
+      return changed!;
+    }
     const path = `versions/${changed!.id}/${place!}`;
     const found = await this.#records.read(path);
     if (found !== undefined) {
@@ -308,14 +418,17 @@ export class KeyringStore {
   async record(name: KeyName): Promise<KeyringRecord & { readonly isImplicit: boolean }> {
     const { record, first } = await this.#find(name);
     try {
-      if (record !== undefined && (record.state === 'deleting' || first !== undefined)) {
+      if (
+        record !== undefined &&
+        (record.generation === 0 || record.state === 'deleting' || first !== undefined)
+      ) {
         const state = record.state === 'creating' ? 'enabled' : record.state;
-        return { ...record, state, isImplicit: false };
+        return { ...record, state, isImplicit: record.generation === 0 };
       }
       if (first === undefined) throw new SelloError('SELLO_KEY_NOT_FOUND');
       const at = first.createdAt.seconds;
       return {
-        ...newKeyring(Buffer.alloc(keyIdBytes), first, { by: first.createdBy, at }),
+        ...newKeyring(first, { by: first.createdBy, at }),
         isImplicit: true,
       };
     } finally {
@@ -394,11 +507,49 @@ export class KeyringStore {
       throw error;
     }
     if (record !== undefined) this.#note(name, record);
-    return { record, revision: found?.revision ?? 0, first };
+    return {
+      record: await this.#withCustodiansVersions(record, first),
+      revision: found?.revision ?? 0,
+      first,
+    };
+  }
+
+  /** Versions of a key in custody are what the custodian has: it may add some on its own, and one that it has not made yet seals nothing. */
+  async #withCustodiansVersions(
+    record: KeyringRecord | undefined,
+    first: First | undefined,
+  ): Promise<KeyringRecord | undefined> {
+    if (this.#custodyKeys === undefined || first === undefined) return record;
+    const known =
+      record ??
+      (first instanceof CustodyHead ? { ...newKeyring(first, ownChange(first)), generation: 0 } : undefined);
+    if (known === undefined || !known.versions.some(({ custody }) => custody === 'transit')) return known;
+    const latest = await this.#store.custody!.keys.latestVersion(known.id).catch((error: unknown) => {
+      first.wipe();
+      throw error;
+    });
+    const versions = known.versions.filter(
+      ({ custody, place }) => custody !== 'transit' || Number(place) <= latest,
+    );
+    const at = Math.floor(this.#now() / 1000);
+    const before = versions.filter(({ custody }) => custody !== 'transit').length;
+    for (let place = versions.length - before + 1; place <= latest; place++) {
+      const version = versions.length + 1;
+      versions.push({
+        version,
+        state: 'enabled',
+        custody: 'transit',
+        algorithm: 'AES256',
+        createdAt: at,
+        changedAt: at,
+        place: String(place),
+      });
+    }
+    return { ...known, versions };
   }
 
   /** A keyring belongs to one value. */
-  #checkValue(record: KeyringRecord | undefined, first: MasterKey | undefined): void {
+  #checkValue(record: KeyringRecord | undefined, first: First | undefined): void {
     if (record === undefined || record.state === 'deleting') return;
     const version = record.versions[0];
     if (record.state === 'deleted') {
@@ -408,10 +559,17 @@ export class KeyringStore {
         );
       return;
     }
-    if (version?.custody !== 'kes') return;
+    if (version?.custody === 'stored') return;
     if (first === undefined) {
       if (record.state !== 'creating') throw unreadable('the value of version 1 is gone, its keyring is not');
-    } else if (first.fingerprint(Buffer.from(record.id, 'hex')) !== version.fingerprint) {
+      return;
+    }
+    const isOfRecord =
+      first instanceof CustodyHead
+        ? version?.custody === 'transit' && first.id === record.id
+        : version?.custody === 'kes' &&
+          first.fingerprint(Buffer.from(record.id, 'hex')) === version.fingerprint;
+    if (!isOfRecord) {
       throw unreadable('the value is not the one its keyring was made for');
     }
   }
@@ -441,7 +599,7 @@ export class KeyringStore {
   async #change(
     name: KeyName,
     by: Change,
-    make: (record: KeyringRecord, first: MasterKey) => Promise<KeyringRecord | undefined>,
+    make: (record: KeyringRecord, first: First) => Promise<KeyringRecord | undefined>,
   ): Promise<KeyringRecord | undefined> {
     if (!this.hasRecords)
       throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
@@ -453,7 +611,7 @@ export class KeyringStore {
     try {
       if (record?.state === 'deleting') throw new SelloError('SELLO_KEY_DELETION_PENDING');
       if (first === undefined) throw new SelloError('SELLO_KEY_NOT_FOUND');
-      const before = record ?? { ...newKeyring(takeRandom(keyIdBytes), first, by), generation: 0 };
+      const before = record ?? { ...newKeyring(first, by), generation: 0 };
       const settled = before.state === 'creating' ? { ...before, state: 'enabled' as const } : before;
       const changed = await make(settled, first);
       if (changed === undefined) return undefined;
@@ -461,10 +619,26 @@ export class KeyringStore {
       if (isScheduled(changed) && !isScheduled(before)) await this.#mark(name);
       await this.#records.write(pathOf(name), formatKeyring(changed), revision);
       this.#note(name, changed);
+      await this.#makeInCustody(changed);
       return changed;
     } finally {
       first?.wipe();
     }
+  }
+
+  /**
+   * The custodian's part of a new version comes after the keyring's, so that of two administrators at once one makes it. One that was
+   * not made, because this process ended here, is made with the next.
+   */
+  async #makeInCustody({ id, versions }: KeyringRecord): Promise<void> {
+    const wanted = Number(versions.findLast(({ custody }) => custody === 'transit')?.place ?? 0);
+    if (wanted === 0 || this.#custodyKeys === undefined) return;
+    const { keys, mode } = this.#store.custody!;
+    if (wanted === 1) await keys.create(id);
+    let latest = await keys.latestVersion(id);
+    const isNew = latest < wanted;
+    while (latest < wanted) latest = await keys.rotate(id);
+    if (isNew && mode.kind === 'cached') await this.#custodyKeys.rewrapAll(id);
   }
 
   async #withNewVersion(record: KeyringRecord, algorithm: KeyAlgorithm, by: Change): Promise<KeyringRecord> {
@@ -473,6 +647,19 @@ export class KeyringStore {
       throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
         detail: `a key has at most ${String(maxVersions)} versions`,
       });
+    if (this.#custodyKeys !== undefined) {
+      const place = record.versions.filter(({ custody }) => custody === 'transit').length + 1;
+      const inCustody: VersionRecord = {
+        version: number,
+        state: 'enabled',
+        custody: 'transit',
+        algorithm: 'AES256',
+        createdAt: by.at,
+        changedAt: by.at,
+        place: String(place),
+      };
+      return addVersion(record, inCustody, by);
+    }
     const key = MasterKey.generate({ algorithm, createdBy: by.by, createdAt: instantOf(by.at) });
     const stored = formatStoredKey(key);
     const place = `${String(number)}.${takeRandom(8).toString('hex')}`;
@@ -506,13 +693,15 @@ export class KeyringStore {
   }
 
   /** Undefined: there is none. */
-  async #readFirst(name: KeyName): Promise<MasterKey | undefined> {
+  async #readFirst(name: KeyName): Promise<First | undefined> {
+    let value: Buffer;
     try {
-      return parsed(await this.#store.read(name));
+      value = await this.#store.read(name);
     } catch (error) {
       if (hasCode(error, 'SELLO_KEY_NOT_FOUND')) return undefined;
       throw error;
     }
+    return isCustodyHead(value) ? this.#headOf(value) : parsed(value);
   }
 
   async #hasValue(name: KeyName): Promise<boolean> {
@@ -545,7 +734,8 @@ export class KeyringStore {
 }
 
 /** The keyring that a key without a record amounts to: version 1, enabled. */
-function newKeyring(id: Buffer, first: MasterKey, by: Change): KeyringRecord {
+function newKeyring(first: First, by: Change): KeyringRecord {
+  const id = first instanceof CustodyHead ? Buffer.from(first.id, 'hex') : takeRandom(keyIdBytes);
   const createdAt = first.createdAt.seconds > 0 ? first.createdAt.seconds : 0;
   return {
     id: id.toString('hex'),
@@ -559,11 +749,12 @@ function newKeyring(id: Buffer, first: MasterKey, by: Change): KeyringRecord {
       {
         version: 1,
         state: 'enabled',
-        custody: 'kes',
         algorithm: first.algorithm,
         createdAt,
         changedAt: by.at,
-        fingerprint: first.fingerprint(id),
+        ...(first instanceof CustodyHead
+          ? ({ custody: 'transit', place: '1' } as const)
+          : ({ custody: 'kes', fingerprint: first.fingerprint(id) } as const)),
       },
     ],
     minDecryptionVersion: 1,
@@ -572,6 +763,10 @@ function newKeyring(id: Buffer, first: MasterKey, by: Change): KeyringRecord {
     rotateEvery: 0,
     rotateAt: 0,
   };
+}
+
+function ownChange(first: First): Change {
+  return { by: first.createdBy, at: first.createdAt.seconds };
 }
 
 function endsLastSealing(record: KeyringRecord, change: KeyChange): boolean {

@@ -6,19 +6,22 @@ import type { Face } from '../access/operations.ts';
 import { SelloError } from '../errors.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
 import { dataKeyBytes, issueDataKey, open, seal, type DataKey } from './ciphertext.ts';
-import { takeRandom } from '../crypto/index.ts';
+import { takeRandom, wipe } from '../crypto/index.ts';
 import {
   innerContext,
   isEnvelope,
   openEnvelope,
   parseEnvelope,
   sealEnvelope,
+  type EnvelopeSource,
   type ParsedEnvelope,
   type SealingFace,
 } from './envelope.ts';
 import { formatInstant } from './instant.ts';
+import type { CustodyHead } from './custody-head.ts';
+import type { CustodyKeys, MessageKey } from './custody-keys.ts';
 import type { KeyringRecord, VersionRecord } from './keyring-record.ts';
-import type { MasterKey } from './material.ts';
+import { MasterKey } from './material.ts';
 import { sealingVersion } from './transitions.ts';
 
 /** What a ciphertext is bound to. */
@@ -49,15 +52,18 @@ export interface KeyDescription {
 export interface KeyringParts {
   /** Undefined for a key that was never rotated or changed: version 1 alone, enabled. */
   readonly record: KeyringRecord | undefined;
-  /** Version 1 in KES's layout; it holds the key's HMAC key too. */
-  readonly first: MasterKey;
+  /** What stands at the key's own place: version 1 in KES's layout, or the head of a key in custody. It holds the key's HMAC key. */
+  readonly first: MasterKey | CustodyHead;
+  /** For versions in custody. */
+  readonly custody?: CustodyKeys | undefined;
   /** Reads the bytes of a later version. */
   readonly readVersion: (version: VersionRecord) => Promise<MasterKey>;
 }
 
 export class Keyring {
   readonly record: KeyringRecord | undefined;
-  readonly first: MasterKey;
+  readonly first: MasterKey | CustodyHead;
+  readonly #custody: CustodyKeys | undefined;
   readonly #id: Buffer | undefined;
   readonly #readVersion: KeyringParts['readVersion'];
   readonly #materials = new Map<number, MasterKey>();
@@ -65,8 +71,9 @@ export class Keyring {
   readonly #sealing: VersionRecord | undefined;
   #isWiped = false;
 
-  constructor({ record, first, readVersion }: KeyringParts) {
+  constructor({ custody, record, first, readVersion }: KeyringParts) {
     this.record = record;
+    this.#custody = custody;
     this.first = first;
     this.#readVersion = readVersion;
     this.#id = record === undefined ? undefined : Buffer.from(record.id, 'hex');
@@ -86,8 +93,12 @@ export class Keyring {
     return (
       this.generation === other.generation &&
       this.record?.id === other.record?.id &&
+      // A custodian adds versions on its own.
+      this.record?.versions.length === other.record?.versions.length &&
       !this.first.isWiped &&
-      this.first.equals(other.first)
+      (this.first instanceof MasterKey
+        ? other.first instanceof MasterKey && this.first.equals(other.first)
+        : !(other.first instanceof MasterKey) && this.first.equals(other.first))
     );
   }
 
@@ -107,23 +118,28 @@ export class Keyring {
 
   issue(binding: Binding): DataKey | Promise<DataKey> {
     const version = this.sealingVersion;
-    if (this.#isKesLayout(version)) return issueDataKey(this.first, binding.context);
-    const material = this.material(version);
-    const make = (key: MasterKey): DataKey => {
-      const plaintext = takeRandom(dataKeyBytes);
-      return { plaintext, ciphertext: this.#seal(key, version, binding, plaintext), version };
-    };
-    return material instanceof Promise ? material.then(make) : make(material);
+    const kes = this.#kesLayout(version);
+    if (kes !== undefined) return issueDataKey(kes, binding.context);
+    const plaintext = takeRandom(dataKeyBytes);
+    const ciphertext = this.#encrypt(version, binding, plaintext);
+    return ciphertext instanceof Promise
+      ? ciphertext.then(
+          (sealed) => ({ plaintext, ciphertext: sealed, version }),
+          (error: unknown) => {
+            wipe(plaintext);
+            throw error;
+          },
+        )
+      : { plaintext, ciphertext, version };
   }
 
   /** `plaintext` stays the caller's, who wipes it. */
   encrypt(binding: Binding, plaintext: Buffer): Buffer | Promise<Buffer> {
     const version = this.sealingVersion;
-    if (this.#isKesLayout(version)) return seal(this.first, plaintext, binding.context);
-    const material = this.material(version);
-    return material instanceof Promise
-      ? material.then((key) => this.#seal(key, version, binding, plaintext))
-      : this.#seal(material, version, binding, plaintext);
+    const kes = this.#kesLayout(version);
+    return kes === undefined
+      ? this.#encrypt(version, binding, plaintext)
+      : seal(kes, plaintext, binding.context);
   }
 
   /**
@@ -148,23 +164,30 @@ export class Keyring {
   /** Opens what {@link versionFor} looked at. The caller wipes the result. @throws SelloError SELLO_CIPHERTEXT_NOT_AUTHENTIC */
   open(found: CiphertextVersion, ciphertext: Buffer, binding: Binding): Buffer | Promise<Buffer> {
     const { envelope, version } = found;
-    if (envelope === undefined) return open(this.first, ciphertext, binding.context);
-    const material = this.material(version);
-    return material instanceof Promise
-      ? material.then((key) => this.#open(key, envelope, binding))
-      : this.#open(material, envelope, binding);
+    if (envelope === undefined) {
+      const kes = this.#kesLayout(1);
+      // No key in custody ever made this.
+      if (kes === undefined) throw notAuthentic();
+      return open(kes, ciphertext, binding.context);
+    }
+    const { face } = binding;
+    if (envelope.face !== face && !this.record!.crossFace) throw notAuthentic();
+    const context = innerContext(binding.tenant, this.#id!, envelope.face, binding.context);
+    const finish = (key: MessageKey | undefined): Buffer => {
+      const plaintext =
+        key === undefined ? undefined : openEnvelope(envelope, (seed) => key.derive(seed), context);
+      key?.done();
+      if (plaintext === undefined) throw notAuthentic();
+      return plaintext;
+    };
+    const key = this.#openingKey(version, envelope.source, context);
+    return key instanceof Promise ? key.then(finish) : finish(key);
   }
 
   /** HMAC-SHA256 under the key's HMAC key, which no rotation changes. @throws SelloError SELLO_KEY_WITHOUT_MAC */
-  mac(message: Buffer): Buffer {
+  mac(message: Buffer): Buffer | Promise<Buffer> {
     if (this.record !== undefined) this.#checkState();
     return this.first.mac(message);
-  }
-
-  /** The bytes of a version. They are this keyring's: valid for the synchronous work of the caller. */
-  material(version: number): MasterKey | Promise<MasterKey> {
-    if (version === 1 && this.#isFirstHere) return this.first;
-    return this.#materials.get(version) ?? this.#load(version);
   }
 
   /** Overwrites all bytes. Safe to call twice. */
@@ -175,12 +198,61 @@ export class Keyring {
     this.#materials.clear();
   }
 
-  get #isFirstHere(): boolean {
-    return this.record === undefined || this.record.versions[0]?.custody === 'kes';
+  /** Version 1 where it is in KES's layout. */
+  #kesLayout(version: number): MasterKey | undefined {
+    if (version !== 1 || !(this.first instanceof MasterKey)) return undefined;
+    return this.record === undefined || this.record.versions[0]?.custody === 'kes' ? this.first : undefined;
   }
 
-  #isKesLayout(version: number): boolean {
-    return version === 1 && this.#isFirstHere;
+  /** The bytes of a version. They are this keyring's: valid for the synchronous work of the caller. */
+  #material(version: number): MasterKey | Promise<MasterKey> {
+    return this.#kesLayout(version) ?? this.#materials.get(version) ?? this.#load(version);
+  }
+
+  #encrypt(version: number, binding: Binding, plaintext: Buffer): Buffer | Promise<Buffer> {
+    const record = this.record!;
+    const keyId = this.#id!;
+    const face = sealingFace(binding.face);
+    const context = innerContext(binding.tenant, keyId, face, binding.context);
+    const versionRecord = record.versions[version - 1]!;
+    const finish = (key: MessageKey): Buffer => {
+      const { algorithm } = versionRecord;
+      const facts = { keyId, version, face, algorithm, source: key.source };
+      try {
+        return sealEnvelope(facts, (seed) => key.derive(seed), context, plaintext);
+      } finally {
+        key.done();
+      }
+    };
+    const key =
+      versionRecord.custody === 'transit'
+        ? this.#custodyKeys.forSealing(record.id, versionRecord, context, plaintext.length)
+        : this.#ownKey(version);
+    return key instanceof Promise ? key.then(finish) : finish(key);
+  }
+
+  #openingKey(
+    version: number,
+    source: EnvelopeSource,
+    context: Buffer,
+  ): MessageKey | undefined | Promise<MessageKey | undefined> {
+    const isHere = this.record!.versions[version - 1]!.custody !== 'transit';
+    // A version is in one custody: a source of the other kind was not made by it.
+    if (isHere !== (source.kind === 'version')) return undefined;
+    return isHere ? this.#ownKey(version) : this.#custodyKeys.forOpening(this.record!.id, source, context);
+  }
+
+  #ownKey(version: number): MessageKey | Promise<MessageKey> {
+    const material = this.#material(version);
+    return material instanceof Promise ? material.then(messageKeyOf) : messageKeyOf(material);
+  }
+
+  get #custodyKeys(): CustodyKeys {
+    if (this.#custody === undefined)
+      throw new SelloError('SELLO_STORED_KEY_UNREADABLE', {
+        detail: 'the key is with a custodian, and none is configured',
+      });
+    return this.#custody;
   }
 
   /** One read of a version however many wait for it. */
@@ -204,33 +276,6 @@ export class Keyring {
     return reading;
   }
 
-  #seal(key: MasterKey, version: number, { tenant, face, context }: Binding, plaintext: Buffer): Buffer {
-    const keyId = this.#id!;
-    const sealing = sealingFace(face);
-    const facts = {
-      keyId,
-      version,
-      face: sealing,
-      algorithm: key.algorithm,
-      source: { kind: 'version' },
-    } as const;
-    return sealEnvelope(
-      facts,
-      (seed) => key.envelopeKeys(seed),
-      innerContext(tenant, keyId, sealing, context),
-      plaintext,
-    );
-  }
-
-  #open(key: MasterKey, envelope: ParsedEnvelope, { tenant, face, context }: Binding): Buffer {
-    const mayOpen = envelope.face === face || this.record!.crossFace || face === 'admin';
-    if (!mayOpen || envelope.source.kind !== 'version') throw notAuthentic();
-    const bound = innerContext(tenant, this.#id!, envelope.face, context);
-    const plaintext = openEnvelope(envelope, (seed) => key.envelopeKeys(seed), bound);
-    if (plaintext === undefined) throw notAuthentic();
-    return plaintext;
-  }
-
   #checkState(): void {
     const { state } = this.record!;
     if (state === 'enabled' || state === 'creating') return;
@@ -246,6 +291,10 @@ export class Keyring {
       throw new SelloError('SELLO_KEY_DISABLED', { detail: `version ${String(number)} is ${state}` });
     if (state === 'compromised' && rewrapOnly && !isRewrap) throw new SelloError('SELLO_KEY_REWRAP_ONLY');
   }
+}
+
+function messageKeyOf(key: MasterKey): MessageKey {
+  return { source: { kind: 'version' }, derive: (seed) => key.envelopeKeys(seed), done: () => undefined };
 }
 
 /** Administrators rewrap; what they make belongs to the face it came from. */

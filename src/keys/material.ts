@@ -113,7 +113,7 @@ export class MasterKey implements KeyFacts {
 
   /** Message key and commitment of an envelope (envelope.ts). The caller wipes the message key. */
   envelopeKeys(seed: Buffer): DerivedKeys {
-    this.#envelopeDerivation ??= new PreparedHmac(this.#key(), envelopeMessageBytes);
+    this.#envelopeDerivation ??= prepareEnvelopeKeys(this.#key());
     return deriveEnvelopeKeys(this.#envelopeDerivation, seed);
   }
 
@@ -205,9 +205,14 @@ export function deriveEnvelopeKeys(prepared: PreparedHmac, seed: Buffer): Derive
   return { messageKey, commitment: prepared.digest(message) };
 }
 
+/** For {@link deriveEnvelopeKeys}. As secret as the key; its owner wipes it. */
+export function prepareEnvelopeKeys(key: Uint8Array): PreparedHmac {
+  return new PreparedHmac(key, envelopeMessageBytes);
+}
+
 /** The same from key bytes that serve once. */
 export function envelopeKeysOf(key: Uint8Array, seed: Buffer): DerivedKeys {
-  const prepared = new PreparedHmac(key, envelopeMessageBytes);
+  const prepared = prepareEnvelopeKeys(key);
   try {
     return deriveEnvelopeKeys(prepared, seed);
   } finally {

@@ -88,6 +88,7 @@ export class TenantKeys {
     this.#now = options.now ?? Date.now;
     const { revalidateMs } = options;
     this.#keyrings = new KeyringStore(store, {
+      tenant: this.#tenant,
       now: this.#now,
       indexLifeMs: revalidateMs === undefined ? defaultIndexLifeMs : 2 * revalidateMs,
       onRollback: (key, detail) => options.onAlarm?.({ kind: 'rolled-back', key, detail }),
@@ -180,17 +181,18 @@ export class TenantKeys {
   }
 
   async create(name: KeyName, by: string): Promise<void> {
-    await this.#write(name, MasterKey.generate(factsNow('AES256', by)), by);
+    await this.#write(name, by, (change) => this.#keyrings.generate(name, factsNow('AES256', by), change));
   }
 
   /** Copies `bytes`; the caller wipes its own. */
   async importKey(name: KeyName, bytes: Buffer, algorithm: KeyAlgorithm, by: string): Promise<void> {
-    await this.#write(name, MasterKey.import(bytes, factsNow(algorithm, by)), by);
+    const key = MasterKey.import(bytes, factsNow(algorithm, by));
+    await this.#write(name, by, (change) => this.#keyrings.create(name, key, change));
   }
 
-  async #write(name: KeyName, key: MasterKey, by: string): Promise<void> {
+  async #write(name: KeyName, by: string, write: (change: Change) => Promise<void>): Promise<void> {
     try {
-      await this.#timed('create', () => this.#keyrings.create(name, key, this.#by(by)));
+      await this.#timed('create', () => write(this.#by(by)));
     } finally {
       // Whatever was believed of this name, absence included, is out of date now.
       this.#ended(name);
@@ -259,32 +261,19 @@ export class TenantKeys {
     items: readonly (readonly [ciphertext: Buffer, context: Buffer])[],
     face: Face = 'kes',
   ): Buffer[] | Promise<Buffer[]> {
-    const opened: Buffer[] = [];
-    const from = (position: number): Buffer[] | Promise<Buffer[]> => {
-      for (let at = position; at < items.length; at++) {
-        const [ciphertext, context] = items[at]!;
-        const plaintext = this.unwrap(name, ciphertext, context, face);
-        if (plaintext instanceof Promise) {
-          return plaintext.then((late) => {
-            opened.push(late);
-            return from(at + 1);
-          });
-        }
-        opened.push(plaintext);
-      }
-      return opened;
-    };
+    const opened: (Buffer | Promise<Buffer>)[] = [];
     try {
-      const all = from(0);
-      if (!(all instanceof Promise)) return all;
-      return all.catch((error: unknown) => {
-        wipe(...opened);
-        throw error;
-      });
+      for (const [ciphertext, context] of items) opened.push(this.unwrap(name, ciphertext, context, face));
     } catch (error) {
-      wipe(...opened);
+      void wipeAll(opened);
       throw error;
     }
+    if (!opened.some((each) => each instanceof Promise)) return opened as Buffer[];
+    // All at once: what needs a custodian goes to it as one call.
+    return Promise.all(opened).catch(async (error: unknown) => {
+      await wipeAll(opened);
+      throw error;
+    });
   }
 
   /** @throws SelloError SELLO_KEY_WITHOUT_MAC */
@@ -300,16 +289,22 @@ export class TenantKeys {
     // A key that cannot seal is one answer, not one of each item.
     void (await this.#key(name)).sealingVersion;
     const outcomes: Rewrapped[] = [];
-    for (const item of items) {
-      try {
-        outcomes.push(await this.#rewrapOne(name, item));
-      } catch (error) {
-        const isOfItem = error instanceof SelloError && itemErrors.has(error.code);
-        if (!isOfItem) throw error;
-        outcomes.push({ error });
-      }
-    }
+    for (let at = 0; at < items.length; at += rewrappedAtOnce)
+      outcomes.push(
+        ...(await Promise.all(
+          items.slice(at, at + rewrappedAtOnce).map((item) => this.#rewrapItem(name, item)),
+        )),
+      );
     return outcomes;
+  }
+
+  async #rewrapItem(name: KeyName, item: RewrapItem): Promise<Rewrapped> {
+    try {
+      return await this.#rewrapOne(name, item);
+    } catch (error) {
+      if (error instanceof SelloError && itemErrors.has(error.code)) return { error };
+      throw error;
+    }
   }
 
   async #rewrapOne(name: KeyName, { ciphertext, context, face }: RewrapItem): Promise<Rewrapped> {
@@ -547,6 +542,7 @@ export class TenantKeys {
     for (const ended of this.#ends) ended();
     await this.#uses.flush();
     this.#cache.clear();
+    this.#keyrings.close();
     await this.#store.close();
   }
 
@@ -561,6 +557,13 @@ export class TenantKeys {
     }
   }
 }
+
+async function wipeAll(opened: readonly (Buffer | Promise<Buffer>)[]): Promise<void> {
+  for (const each of await Promise.allSettled(opened)) if (each.status === 'fulfilled') wipe(each.value);
+}
+
+/** Of one batch: a custodian is asked for so many at once. */
+const rewrappedAtOnce = 100;
 
 /** Names that were refreshed lately, remembered at most. */
 const maxRefreshes = 10_000;

@@ -21,6 +21,7 @@ import {
 import type { Keystore, ListOptions, NamePage, RecordStore } from './contract.ts';
 import { checkListOptions, checkValue } from './limits.ts';
 import { pageOf } from './name-index.ts';
+import { VaultCustody } from './vault-custody.ts';
 import { isCasConflict, layoutOf, type KvLayout } from './vault-layout.ts';
 import { VaultRecordStore } from './vault-records.ts';
 import { ValueForm } from './vault-value.ts';
@@ -40,10 +41,11 @@ export interface VaultKvOptions {
 }
 
 export class VaultKvKeystore implements Keystore {
-  readonly kind = 'vault-kv';
+  readonly kind: string;
   readonly isRemote = true;
   readonly location: string;
   readonly records: RecordStore | undefined;
+  readonly custody: Keystore['custody'];
   /** The connection, for what else speaks to this Vault on behalf of the tenant. */
   readonly vault: VaultConnection;
   readonly #config: VaultKvConfig;
@@ -59,6 +61,11 @@ export class VaultKvKeystore implements Keystore {
     layout: KvLayout,
     log: VaultLog | undefined,
   ) {
+    this.kind = config.custody === undefined ? 'vault-kv' : 'vault-transit';
+    this.custody =
+      config.custody === undefined
+        ? undefined
+        : { keys: new VaultCustody(vault, config.custody), mode: config.custody };
     this.#config = config;
     this.vault = vault;
     this.#layout = layout;
