@@ -16,7 +16,7 @@ import { hasCode, SelloError } from '../../errors.ts';
 import type { RecordStore } from '../../keystores/contract.ts';
 import type { TenantName } from '../../tenants/name.ts';
 import { isOperation, type Operation } from '../operations.ts';
-import { personId, type PersonRef } from './roles.ts';
+import { personId, type Evidence, type PersonRef } from './roles.ts';
 import { isObject, parseStrictJson } from './strict-json.ts';
 
 /** Exactly what is asked for. An approval is good for this and nothing else. */
@@ -265,8 +265,9 @@ function isSameSubject(a: ApprovalSubject, b: ApprovalSubject): boolean {
   return a.operation === b.operation && a.key === b.key && a.version === b.version && a.keyId === b.keyId;
 }
 
-function refOf({ issuer, subject, displayName, stableId }: PersonRef): PersonRef {
-  return { issuer, subject, displayName, stableId };
+/** A whole person has more, which is not for the record. */
+function refOf({ issuer, subject, displayName, stableId, evidence }: PersonRef): PersonRef {
+  return { issuer, subject, displayName, stableId, evidence };
 }
 
 function pathOf(id: string): string {
@@ -317,7 +318,9 @@ function decode(value: Buffer, id: string, tenant: TenantName): Approval {
     if (typeof issuer !== 'string' || typeof subject !== 'string' || typeof displayName !== 'string')
       throw unreadable();
     if (stableId !== undefined && typeof stableId !== 'string') throw unreadable();
-    return { issuer, subject, displayName, stableId };
+    const evidence = evidenceOf(found['evidence']);
+    if (evidence === undefined) throw unreadable();
+    return { issuer, subject, displayName, stableId, evidence };
   };
   return {
     id,
@@ -335,4 +338,16 @@ function decode(value: Buffer, id: string, tenant: TenantName): Approval {
     usedAtMs: read['usedAtMs'] === undefined ? undefined : time('usedAtMs'),
     reason,
   };
+}
+
+function evidenceOf(value: unknown): Evidence[] | undefined {
+  const isTexts = (list: unknown): list is string[] =>
+    Array.isArray(list) && list.every((entry) => typeof entry === 'string');
+  if (!Array.isArray(value)) return undefined;
+  const read = value.map((entry: unknown) =>
+    isObject(entry) && isTexts(entry['claim']) && isTexts(entry['values'])
+      ? { claim: entry['claim'], values: entry['values'] }
+      : undefined,
+  );
+  return read.every((entry) => entry !== undefined) ? read : undefined;
 }

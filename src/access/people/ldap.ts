@@ -29,7 +29,7 @@ import { withDirectory, type LdapTransport } from './ldap-connection.ts';
 import { escapeDnValue, escapeFilterValue, normalizeDn } from './ldap-names.ts';
 import { stableForm } from './oidc.ts';
 import { LoginError, refuse, unavailable } from './refusal.ts';
-import { rolesOf, type Person, type Role, type RoleGrant } from './roles.ts';
+import { rolesOf, type Evidence, type Person, type PersonRef, type Role, type RoleGrant } from './roles.ts';
 
 export interface LdapRules extends LdapTransport {
   readonly name: string;
@@ -238,25 +238,44 @@ export class LdapDirectory {
     const subject = Buffer.isBuffer(id) ? id.toString('hex') : id;
     if (revoked.includes(subject)) throw refuse('person is revoked');
     const shown = printable(String(valuesOf(entry, nameAttribute)[0] ?? ''));
+    const evidence = await this.#evidenceOf(client, dn, entry);
     const stable = stableAttribute === undefined ? undefined : valuesOf(entry, stableAttribute)[0];
     return {
       issuer: this.issuer,
       subject,
       displayName: shown === '' ? printable(dn) : shown,
       stableId: typeof stable === 'string' && stable !== '' ? stableForm(stable) : undefined,
-      roles: await this.#rolesOf(client, dn, entry),
+      evidence,
+      roles: this.#rolesBy(evidence),
       authTimeMs,
     };
   }
 
-  async #rolesOf(client: Client, dn: string, entry: Entry): Promise<ReadonlyMap<TenantName, Role>> {
+  /** The roles of somebody as the directory and the mapping have them now; by the groups of their login where nobody can ask. */
+  async rolesNow({
+    subject,
+    evidence,
+  }: Pick<PersonRef, 'subject' | 'evidence'>): Promise<ReadonlyMap<TenantName, Role>> {
+    if (this.rules.revoked.includes(subject)) return new Map();
+    if (!this.canLookUp) return this.#rolesBy(evidence);
+    return (await this.lookUp(subject))?.roles ?? new Map<TenantName, Role>();
+  }
+
+  #rolesBy(evidence: readonly Evidence[]): ReadonlyMap<TenantName, Role> {
+    const values = evidence.filter(({ claim }) => claim.length === 0).flatMap((one) => one.values);
+    return rolesOf(values, this.#grants, this.#tenants);
+  }
+
+  async #evidenceOf(client: Client, dn: string, entry: Entry): Promise<Evidence[]> {
     const { groups } = this.rules;
     const names =
       groups.by === 'attribute'
         ? valuesOf(entry, groups.attribute).map(String)
         : await this.#groupsByAsking(client, dn, groups);
     const normal = names.map(normalizeDn).filter((name) => name !== undefined);
-    return rolesOf(normal, this.#grants, this.#tenants);
+    const named = new Set(this.#grants.map(({ value }) => value));
+    const values = [...new Set(normal)].filter((name) => named.has(name));
+    return values.length === 0 ? [] : [{ claim: [], values }];
   }
 
   async #groupsByAsking(

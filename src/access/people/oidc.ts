@@ -8,7 +8,15 @@ import type { TenantName } from '../../tenants/name.ts';
 import { claimText, claimTimeMs, claimValues, printable, type ClaimPath, type Claims } from './claims.ts';
 import type { Provider } from './provider.ts';
 import { LoginError, refuse } from './refusal.ts';
-import { raise, rolesOf, type Person, type Role, type RoleGrant } from './roles.ts';
+import {
+  raise,
+  rolesOf,
+  type Evidence,
+  type Person,
+  type PersonRef,
+  type Role,
+  type RoleGrant,
+} from './roles.ts';
 import { isObject, parseStrictJson } from './strict-json.ts';
 
 /** Asymmetric, with SHA-2. With a symmetric one in the list, the provider's public key would do as its secret. */
@@ -215,13 +223,15 @@ export class OidcVerifier {
     if (rules.revoked.includes(subject)) throw refuse('person is revoked');
     const name = rules.nameClaims.map((path) => claimText(claims, path)).find((text) => text !== undefined);
     const shown = printable(name ?? '');
+    const evidence = this.#evidenceOf(claims);
     return {
       // Of several names of one provider the first: a person is the same with either token.
       issuer: rules.issuer,
       subject,
       displayName: shown === '' ? printable(subject) : shown,
       stableId: this.#stableIdOf(claims),
-      roles: this.#rolesOf(claims),
+      evidence,
+      roles: this.rolesNow({ subject, evidence }),
       authTimeMs: claimTimeMs(claims, 'auth_time'),
     };
   }
@@ -234,19 +244,32 @@ export class OidcVerifier {
     return stableForm(value);
   }
 
-  /** Claims are asked for by what is mapped: who has no mapped value has no role, and each tenant's is the highest. */
-  #rolesOf(claims: Claims): ReadonlyMap<TenantName, Role> {
+  /** What grants are about, and nothing else of the claims. @throws LoginError */
+  #evidenceOf(claims: Claims): Evidence[] {
     const { grants, rolesClaim } = this.rules;
-    const found = new Map<TenantName, Role>();
-    for (const path of pathsOf(grants, rolesClaim)) {
-      const values = claimValues(claims, path);
+    const found: Evidence[] = [];
+    for (const claim of pathsOf(grants, rolesClaim)) {
+      const named = new Set(this.#grantsOf(claim).map(({ value }) => value));
+      const values = [...new Set(claimValues(claims, claim))].filter((value) => named.has(value));
       if (values.length === 0) continue;
-      const own = grants.filter(({ claim }) => samePath(claim ?? rolesClaim, path));
-      const granted = rolesOf(values, own, this.#tenants);
       // Anybody can put another's address into an account that does not verify it.
-      if (granted.size > 0 && isEmail(path) && claims['email_verified'] !== true)
-        throw refuse('email not verified');
-      for (const [tenant, role] of granted) raise(found, tenant, role);
+      if (isEmail(claim) && claims['email_verified'] !== true) throw refuse('email not verified');
+      found.push({ claim, values });
+    }
+    return found;
+  }
+
+  #grantsOf(claim: ClaimPath): OidcGrant[] {
+    return this.rules.grants.filter((grant) => samePath(grant.claim ?? this.rules.rolesClaim, claim));
+  }
+
+  /** The roles of somebody who logged in before, by what holds now. */
+  rolesNow({ subject, evidence }: Pick<PersonRef, 'subject' | 'evidence'>): ReadonlyMap<TenantName, Role> {
+    const found = new Map<TenantName, Role>();
+    if (this.rules.revoked.includes(subject)) return found;
+    for (const { claim, values } of evidence) {
+      for (const [tenant, role] of rolesOf(values, this.#grantsOf(claim), this.#tenants))
+        raise(found, tenant, role);
     }
     return found;
   }

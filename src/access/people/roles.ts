@@ -20,6 +20,15 @@ export interface PersonRef {
   readonly displayName: string;
   /** Value of the configured claim or attribute that tells a human apart across issuers. */
   readonly stableId: string | undefined;
+  /** What the roles came from, so that they can be found anew when the mapping has changed. */
+  readonly evidence: readonly Evidence[];
+}
+
+/** Those values of a claim, or those groups, that a grant named when the person logged in. */
+export interface Evidence {
+  /** Empty: groups of a directory. */
+  readonly claim: readonly string[];
+  readonly values: readonly string[];
 }
 
 export interface Person extends PersonRef {

@@ -12,7 +12,14 @@ const minuteMs = 60_000;
 const destroy: ApprovalSubject = { operation: 'delete', key: 'app', version: 3, keyId: 'k1' };
 
 function ref(subject: string, changes: Partial<PersonRef> = {}): PersonRef {
-  return { issuer: 'https://idp.example', subject, displayName: subject, stableId: undefined, ...changes };
+  return {
+    issuer: 'https://idp.example',
+    subject,
+    displayName: subject,
+    stableId: undefined,
+    evidence: [],
+    ...changes,
+  };
 }
 
 const ann = ref('ann');
