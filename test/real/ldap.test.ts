@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { Attribute, Change } from 'ldapts';
 import t from 'tap';
-import { parseLdapUrl } from '../../src/access/people/ldap-connection.ts';
+import { parseLdapUrl } from '../../src/access/people/ldap-names.ts';
 import { LdapDirectory, type LdapRules } from '../../src/access/people/ldap.ts';
 import type { TenantName } from '../../src/tenants/name.ts';
 import { systemClock } from '../../src/clock.ts';

@@ -10,22 +10,8 @@ import net from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { Client } from 'ldapts';
 import { SelloError } from '../../errors.ts';
+import type { LdapAddress } from './ldap-names.ts';
 import { unavailable } from './refusal.ts';
-
-export interface LdapAddress {
-  readonly host: string;
-  readonly port: number;
-  readonly startTls: boolean;
-}
-
-/** `ldaps://host[:636]` or `ldap://host[:389]`; undefined for anything more or less. */
-export function parseLdapUrl(text: string): LdapAddress | undefined {
-  const match = /^(ldaps?):\/\/([0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?\/?$/.exec(text);
-  if (match === null) return undefined;
-  const startTls = match[1] === 'ldap';
-  const port = match[3] === undefined ? (startTls ? 389 : 636) : Number(match[3]);
-  return port > 65_535 ? undefined : { host: match[2]!.replace(/^\[|\]$/g, ''), port, startTls };
-}
 
 export interface LdapTransport {
   readonly address: LdapAddress;

@@ -1,4 +1,19 @@
-/** Names in LDAP: what a person typed, made safe for filters (RFC 4515) and for distinguished names (RFC 4514), and names compared. */
+/** Addresses and names in LDAP: what a person typed, made safe for filters (RFC 4515) and for distinguished names (RFC 4514), and names compared. */
+
+export interface LdapAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly startTls: boolean;
+}
+
+/** `ldaps://host[:636]` or `ldap://host[:389]`; undefined for anything more or less. */
+export function parseLdapUrl(text: string): LdapAddress | undefined {
+  const match = /^(ldaps?):\/\/([0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?\/?$/.exec(text);
+  if (match === null) return undefined;
+  const startTls = match[1] === 'ldap';
+  const port = match[3] === undefined ? (startTls ? 389 : 636) : Number(match[3]);
+  return port > 65_535 ? undefined : { host: match[2]!.replace(/^\[|\]$/g, ''), port, startTls };
+}
 
 /** RFC 4515 §3. Nothing else: ldapts reads the escaped bytes of a character beyond ASCII as so many characters. */
 export function escapeFilterValue(value: string): string {

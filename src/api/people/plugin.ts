@@ -3,8 +3,7 @@
  * `request.server.people.authenticate(request)` who calls them.
  */
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
-import type {
-  Sessions} from '../../access/people/index.ts';
+import type { Sessions } from '../../access/people/index.ts';
 import {
   Authenticator,
   cookieOf,
