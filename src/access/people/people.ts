@@ -13,7 +13,6 @@ export interface OidcSource {
   readonly verifier: OidcVerifier;
   /** undefined: bearer tokens alone. */
   readonly flow: LoginFlow | undefined;
-  close(): Promise<void>;
 }
 
 export interface PeopleOptions {
@@ -95,10 +94,6 @@ export class People implements CurrentRights {
     const known = this.#options.others?.(person, tenant, operation);
     if (known !== undefined) return known;
     return judgePerson({ roles: await this.rolesNow(person) }, tenant, operation).allowed;
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#options.oidc.map((source) => source.close()));
   }
 }
 

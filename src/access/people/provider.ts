@@ -107,10 +107,6 @@ export class Provider {
     }
   }
 
-  async close(): Promise<void> {
-    await this.#fetcher.close();
-  }
-
   async #currentKeys(): Promise<KeySet> {
     const known = this.#keys;
     const ageMs = known === undefined ? Infinity : this.#clock.monotonic() - known.atMs;

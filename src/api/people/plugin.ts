@@ -33,6 +33,8 @@ export interface PeopleFaceOptions {
   readonly clock: Clock;
   readonly origin: () => string;
   readonly record: (event: LoginEvent) => void;
+  /** Hears what is no fault of the caller's: a provider that is down, a defect. */
+  readonly fault: (error: unknown, requestId: string) => void;
 }
 
 /** For the audit: every login and its end, and every refusal. */
@@ -135,7 +137,7 @@ class PeopleRoutes implements PeopleFace {
     const known = error instanceof SelloError ? error : undefined;
     const status = known === undefined ? clientStatus(error) : statusOfLogin(known);
     const shown = known ?? new SelloError('SELLO_INTERNAL');
-    if (status >= 500) request.log.error({ err: error, detail: known?.detail }, 'login failed');
+    if (status >= 500) this.#options.fault(error, request.id);
     this.#record(reply, status, {
       error: shown.code,
       reason: error instanceof LoginError ? error.reason : known?.detail,
@@ -191,7 +193,7 @@ class PeopleRoutes implements PeopleFace {
         error: error.code,
         reason: error instanceof LoginError ? error.reason : undefined,
       });
-      if (status >= 500) request.log.error({ err: error, detail: error.detail }, 'login failed');
+      if (status >= 500) this.#options.fault(error, request.id);
       return reply
         .code(status)
         .headers({ 'set-cookie': forget, 'content-type': 'text/html; charset=utf-8' })

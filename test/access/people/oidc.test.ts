@@ -34,7 +34,7 @@ async function site(
   const fetcher = createFetcher({ caFile: undefined, timeoutMs });
   const provider = new Provider({ issuer: idp.url, fetcher, clock, times });
   t.teardown(async () => {
-    await provider.close();
+    await fetcher.close();
     await idp.stop();
   });
   const rules: OidcRules = {
