@@ -12,6 +12,7 @@ import { peoplePlugin, strictHeaders, type LoginEvent } from '../api/people/inde
 import { systemClock } from '../clock.ts';
 import type { Config, LimitsConfig, OperatorsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
+import type { LoginOutcome } from '../telemetry/index.ts';
 import { secureContextOptions } from './listener.ts';
 import { Providers } from './people.ts';
 import type { Gate } from './gate.ts';
@@ -88,11 +89,13 @@ export class OperatorsListener {
       clock: systemClock,
       origin: () => this.#origin,
       record: (event) => this.#record(event),
-      fault: (error, requestId) =>
-        dependencies.server.log.error(
-          { err: error, requestId, detail: error instanceof SelloError ? error.detail : undefined },
-          'login failed',
-        ),
+      fault: (error, requestId) => {
+        const isOurs = !(error instanceof SelloError) || !error.retryable;
+        const detail = error instanceof SelloError ? error.detail : undefined;
+        // A provider that is down is told by its name, without a stack for each request.
+        if (isOurs) dependencies.server.log.error({ err: error, requestId }, 'request of a person failed');
+        else dependencies.server.log.warn({ detail, requestId }, 'login cannot be checked');
+      },
     });
     dependencies.faces?.(this.#app);
   }
@@ -205,6 +208,8 @@ export class OperatorsListener {
     reason,
     durationMs,
   }: LoginEvent): void {
+    const outcome = outcomeOf(error, rule);
+    if (outcome !== undefined) this.#dependencies.server.metrics.login(outcome);
     this.#dependencies.gate.serverAudit.append({
       timeMs: Date.now(),
       requestId,
@@ -221,5 +226,22 @@ export class OperatorsListener {
       reason,
       durationMs,
     });
+  }
+}
+
+function outcomeOf(error: string | undefined, rule: string | undefined): LoginOutcome | undefined {
+  switch (error) {
+    case undefined:
+      return rule?.startsWith('login') === true ? 'ok' : undefined;
+    case 'SELLO_LOGIN_UNAVAILABLE':
+      return 'unavailable';
+    case 'SELLO_RATE_LIMITED':
+      return 'limited';
+    case 'SELLO_REQUEST_FORGED':
+      return 'forged';
+    case 'SELLO_LOGIN_REFUSED':
+      return 'refused';
+    default:
+      return undefined;
   }
 }

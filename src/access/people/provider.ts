@@ -61,6 +61,7 @@ export class Provider {
   readonly #clock: Clock;
   readonly #times: KeyTimes;
   #metadata: Fetched<ProviderMetadata> | undefined;
+  #metadataFailure: Fetched<unknown> | undefined;
   #keys: Fetched<KeySet> | undefined;
   #metadataUnderWay: Promise<ProviderMetadata> | undefined;
   #keysUnderWay: Promise<KeySet> | undefined;
@@ -80,6 +81,10 @@ export class Provider {
     const ageMs = known === undefined ? Infinity : this.#clock.monotonic() - known.atMs;
     if (known !== undefined && ageMs < this.#times.freshMs) return known.value;
     try {
+      const failed = this.#metadataFailure;
+      // Half the pause of the keys, which need this document: they are not to wait twice.
+      if (failed !== undefined && this.#clock.monotonic() - failed.atMs < this.#times.cooldownMs / 2)
+        throw failed.value;
       return await this.#fetchMetadata();
     } catch (error) {
       if (known !== undefined && ageMs < this.#times.keptMs) return known.value;
@@ -153,7 +158,12 @@ export class Provider {
   }
 
   #fetchMetadata(): Promise<ProviderMetadata> {
-    this.#metadataUnderWay ??= this.#readMetadata().finally(() => (this.#metadataUnderWay = undefined));
+    this.#metadataUnderWay ??= this.#readMetadata()
+      .catch((error: unknown) => {
+        this.#metadataFailure = { value: error, atMs: this.#clock.monotonic() };
+        throw error;
+      })
+      .finally(() => (this.#metadataUnderWay = undefined));
     return this.#metadataUnderWay;
   }
 
@@ -164,6 +174,7 @@ export class Provider {
     if (status !== 200) throw unavailable('provider not reachable', `${url}: status ${status}`);
     const value = metadataOf(body, this.issuer);
     this.#metadata = { value, atMs: this.#clock.monotonic() };
+    this.#metadataFailure = undefined;
     return value;
   }
 }
