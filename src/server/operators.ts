@@ -7,7 +7,14 @@ import { once } from 'node:events';
 import { X509Certificate } from 'node:crypto';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { CookieSeal, Sessions, type People } from '../access/people/index.ts';
+import type { Identity } from '../access/index.ts';
+import {
+  certificateIssuer,
+  CookieSeal,
+  Sessions,
+  type OtherRights,
+  type People,
+} from '../access/people/index.ts';
 import { peoplePlugin, strictHeaders, type LoginEvent } from '../api/people/index.ts';
 import { systemClock } from '../clock.ts';
 import type { Config, LimitsConfig, OperatorsConfig } from '../config/model.ts';
@@ -41,7 +48,7 @@ export interface PreparedPeople {
 export class OperatorsListener {
   readonly #dependencies: OperatorsDependencies;
   readonly #seal = new CookieSeal(systemClock);
-  readonly #providers = new Providers(systemClock, this.#seal);
+  readonly #providers: Providers;
   readonly #sessions: Sessions;
   readonly #app: FastifyInstance;
   readonly #sockets = new Set<Socket>();
@@ -54,6 +61,7 @@ export class OperatorsListener {
   constructor(config: Config & { readonly operators: OperatorsConfig }, dependencies: OperatorsDependencies) {
     this.#config = config.operators;
     this.#dependencies = dependencies;
+    this.#providers = new Providers(systemClock, this.#seal, rightsByCertificate(dependencies.gate));
     this.#sessions = new Sessions(systemClock, this.#config.sessions);
     const first = this.prepare(config);
     this.#people = first.people;
@@ -227,6 +235,24 @@ export class OperatorsListener {
       durationMs,
     });
   }
+}
+
+/** Administrators by certificate, by the policies in force. What a rule's conditions need of a request is not there, so such a rule allows nothing. */
+function rightsByCertificate(gate: Gate): OtherRights {
+  return ({ issuer, subject }, tenant, operation, key) => {
+    if (issuer !== certificateIssuer) return undefined;
+    const request = {
+      identity: subject as Identity,
+      face: 'admin',
+      path: undefined,
+      operation,
+      key,
+      context: undefined,
+      sourceIp: undefined,
+      nowMs: Date.now(),
+    } as const;
+    return gate.runtime.tenants.get(tenant)?.access.decide(request).allowed ?? false;
+  };
 }
 
 function outcomeOf(error: string | undefined, rule: string | undefined): LoginOutcome | undefined {

@@ -11,6 +11,7 @@ import {
   Provider,
   type CookieSeal,
   type OidcSource,
+  type OtherRights,
 } from '../access/people/index.ts';
 import type { Clock } from '../clock.ts';
 import { readSecret } from '../config/index.ts';
@@ -32,11 +33,13 @@ interface Reached {
 export class Providers {
   readonly #clock: Clock;
   readonly #seal: CookieSeal;
+  readonly #others: OtherRights;
   #reached = new Map<string, Reached>();
 
-  constructor(clock: Clock, seal: CookieSeal) {
+  constructor(clock: Clock, seal: CookieSeal, others: OtherRights) {
     this.#clock = clock;
     this.#seal = seal;
+    this.#others = others;
   }
 
   /** Everything `config` names. Nothing changes until `commit`. @throws SelloError SELLO_CONFIG_INVALID */
@@ -51,7 +54,7 @@ export class Providers {
     });
     const ldap = config.ldap.map((one) => directoryOf(one, this.#clock, tenants));
     return {
-      people: new People({ oidc, ldap }),
+      people: new People({ oidc, ldap, others: this.#others }),
       commit: () => {
         const kept = new Set(next.values());
         for (const reached of this.#reached.values()) if (!kept.has(reached)) void reached.fetcher.close();

@@ -1,6 +1,7 @@
 /** One process of Sello: listeners, probes, reload and stop. */
 import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
+import type { People } from '../access/people/index.ts';
 import type { Config, OperatorsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import { systemClock } from '../clock.ts';
@@ -102,6 +103,11 @@ export class Server {
   /** Of the listener for people, where this process has it. */
   get operatorsPort(): number | undefined {
     return this.#operators?.port;
+  }
+
+  /** Who people are and what they may at this moment, where this process has their listener. */
+  get people(): People | undefined {
+    return this.#operators?.listener.people;
   }
 
   get probePort(): number | undefined {

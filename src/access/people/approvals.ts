@@ -47,7 +47,7 @@ export interface Approval extends ApprovalSubject {
 /** What a person may do at this moment. Asked when a request is made, when it is approved, and of both people when it is used. */
 export interface CurrentRights {
   /** @throws SelloError when it cannot be told: then nothing is done */
-  may(person: PersonRef, tenant: TenantName, operation: Operation): Promise<boolean>;
+  may(person: PersonRef, tenant: TenantName, operation: Operation, key: string): Promise<boolean>;
 }
 
 export interface ApprovalOptions {
@@ -92,7 +92,7 @@ export class Approvals {
   /** @throws SelloError SELLO_NOT_AUTHORIZED, SELLO_RATE_LIMITED when too many are open */
   async request(subject: ApprovalSubject, by: PersonRef, reason = ''): Promise<Approval> {
     const { tenant, records, clock, lifeMs } = this.#options;
-    await this.#mustMay(by, subject.operation);
+    await this.#mustMay(by, subject);
     await this.#makeRoom();
     const nowMs = clock.now();
     const id = `${Math.floor(nowMs).toString(16).padStart(12, '0')}-${randomBytes(16).toString('hex')}`;
@@ -141,9 +141,9 @@ export class Approvals {
     if (approval.state !== 'pending') throw new SelloError('SELLO_APPROVAL_USED', { detail: approval.state });
     const sameness = sameHuman(approval.requestedBy, by);
     if (sameness !== undefined) throw new SelloError('SELLO_APPROVAL_SAME_PERSON', { detail: sameness });
-    await this.#mustMay(by, approval.operation);
+    await this.#mustMay(by, approval);
     // Whoever lost their rights since they asked has nothing to be approved.
-    await this.#mustMay(approval.requestedBy, approval.operation);
+    await this.#mustMay(approval.requestedBy, approval);
     const nowMs = this.#options.clock.now();
     return this.#save(
       {
@@ -174,8 +174,8 @@ export class Approvals {
     // The settings may have changed since: what tells people apart is asked again.
     const sameness = sameHuman(requestedBy, approvedBy);
     if (sameness !== undefined) throw new SelloError('SELLO_APPROVAL_SAME_PERSON', { detail: sameness });
-    await this.#mustMay(requestedBy, approval.operation);
-    await this.#mustMay(approvedBy, approval.operation);
+    await this.#mustMay(requestedBy, approval);
+    await this.#mustMay(approvedBy, approval);
     const used = await this.#save(
       { ...approval, state: 'used', usedAtMs: this.#options.clock.now() },
       revision,
@@ -188,13 +188,13 @@ export class Approvals {
     const { approval, revision } = await this.#load(id);
     if (approval.state === 'used' || approval.state === 'withdrawn')
       throw new SelloError('SELLO_APPROVAL_USED', { detail: approval.state });
-    await this.#mustMay(by, approval.operation);
+    await this.#mustMay(by, approval);
     return this.#save({ ...approval, state: 'withdrawn' }, revision);
   }
 
-  async #mustMay(person: PersonRef, operation: Operation): Promise<void> {
+  async #mustMay(person: PersonRef, { operation, key }: ApprovalSubject): Promise<void> {
     const { rights, tenant } = this.#options;
-    if (!(await rights.may(person, tenant, operation)))
+    if (!(await rights.may(person, tenant, operation, key)))
       throw new SelloError('SELLO_NOT_AUTHORIZED', { detail: `${personId(person)} may not ${operation}` });
   }
 

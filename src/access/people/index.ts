@@ -12,10 +12,17 @@ export { CookieSeal, localPath, loginLifeMs, LoginFlow } from './login-flow.ts';
 export { OidcVerifier } from './oidc.ts';
 export type { OidcRules } from './oidc.ts';
 export { People } from './people.ts';
-export type { OidcSource } from './people.ts';
+export type { OidcSource, OtherRights } from './people.ts';
 export { Provider } from './provider.ts';
 export { LoginError } from './refusal.ts';
-export { judgePerson, operationsOfRole, personId, roles } from './roles.ts';
+export {
+  certificateIssuer,
+  judgePerson,
+  operationsOfRole,
+  personId,
+  personOfCertificate,
+  roles,
+} from './roles.ts';
 export type { Person, PersonRef, Role, RoleGrant } from './roles.ts';
 export { Sessions } from './sessions.ts';
 export type { Session } from './sessions.ts';

@@ -15,6 +15,13 @@ export interface OidcSource {
   readonly flow: LoginFlow | undefined;
 }
 
+export type OtherRights = (
+  person: PersonRef,
+  tenant: TenantName,
+  operation: Operation,
+  key: string,
+) => boolean | undefined;
+
 export interface PeopleOptions {
   readonly oidc: readonly OidcSource[];
   readonly ldap: readonly LdapDirectory[];
@@ -22,7 +29,7 @@ export interface PeopleOptions {
    * Rights of those who are no people of these sources, such as administrators by certificate, whose references the caller makes with an
    * issuer of its own. undefined as an answer: not known here either.
    */
-  readonly others?: (person: PersonRef, tenant: TenantName, operation: Operation) => boolean | undefined;
+  readonly others?: OtherRights;
 }
 
 /** A way to log in, for a page that offers them. */
@@ -90,8 +97,8 @@ export class People implements CurrentRights {
     return directory === undefined ? new Map() : directory.rolesNow(person);
   }
 
-  async may(person: PersonRef, tenant: TenantName, operation: Operation): Promise<boolean> {
-    const known = this.#options.others?.(person, tenant, operation);
+  async may(person: PersonRef, tenant: TenantName, operation: Operation, key: string): Promise<boolean> {
+    const known = this.#options.others?.(person, tenant, operation, key);
     if (known !== undefined) return known;
     return judgePerson({ roles: await this.rolesNow(person) }, tenant, operation).allowed;
   }

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { TenantName } from '../../tenants/name.ts';
+import type { Identity } from '../identity.ts';
 import type { Operation } from '../operations.ts';
 
 /** In rising order. */
@@ -29,6 +30,17 @@ export interface Evidence {
   /** Empty: groups of a directory. */
   readonly claim: readonly string[];
   readonly values: readonly string[];
+}
+
+/** Issuer of those who are known by a certificate: administrators of a tenant's own list. No provider has this name. */
+export const certificateIssuer = 'certificate';
+
+/**
+ * Somebody known by a client certificate, for dual control. `stableId` where a list of people says whose it is: without one they and a person of a
+ * provider cannot be told apart, and neither can approve for the other.
+ */
+export function personOfCertificate(identity: Identity, stableId?: string): PersonRef {
+  return { issuer: certificateIssuer, subject: identity, displayName: identity, stableId, evidence: [] };
 }
 
 export interface Person extends PersonRef {

@@ -1,6 +1,9 @@
 /** Logins over the operators' listener of a running server, with a real OpenID provider. */
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import type { Identity } from '../../../src/access/index.ts';
+import { personOfCertificate } from '../../../src/access/people/index.ts';
+import type { TenantName } from '../../../src/tenants/name.ts';
 import { Site, listenerYaml, tenantsYaml } from '../../attacks/site.ts';
 import { freePort } from '../../real/process.ts';
 import { Browser, type Answer } from './browser.ts';
@@ -295,6 +298,15 @@ t.test('a reload changes what sessions may do at once', { timeout: 60_000 }, asy
   const broken = yaml({ revoked: ['ann-1'] }).replace('"main":{', '"main":{"ca":"missing.pem",');
   await t.rejects(site.reload(broken), { code: 'SELLO_CONFIG_INVALID' });
   t.match(await whoami(running, browser), { status: 200 }, 'a reload that is refused changes nothing');
+  const admin = personOfCertificate('1'.repeat(64) as Identity);
+  const may = (tenant: string) => site.server.people!.may(admin, tenant as TenantName, 'delete', 'app');
+  t.same(
+    [await may('blue'), await may('green'), await may('none')],
+    [true, false, false],
+    'administrators by certificate, in their tenant',
+  );
+  await site.reload(yaml().replace('1'.repeat(64), '3'.repeat(64)));
+  t.equal(await may('blue'), false, 'while they are one');
   await site.reload(yaml({ idle: '1ms' }));
   await new Promise((resolve) => setTimeout(resolve, 20));
   t.match(await whoami(running, browser), { status: 401 }, 'a shorter life reaches sessions that are there');
