@@ -479,6 +479,9 @@ t.test(
       { code: 'SELLO_LOGIN_UNAVAILABLE' },
       'never seen',
     );
+    for (let i = 0; i < 20; i++)
+      await verifier.verifyBearer(await sign(key, claims())).catch(() => undefined);
+    t.equal(idp.count('/.well-known/openid-configuration'), 1, 'and not asked again at once');
     idp.isDown = false;
     clock.advance(10_000);
     await verifier.verifyBearer(await sign(key, claims()));
