@@ -21,16 +21,20 @@ export class IdentityProvider {
   /** Requests by path. */
   readonly asked: string[] = [];
 
-  private constructor(server: Server) {
+  private constructor(server: Server, host: string) {
     this.#server = server;
-    this.issuer = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+    this.issuer = `http://${host}:${String((server.address() as AddressInfo).port)}`;
   }
 
-  static async start(redirectUri: string): Promise<IdentityProvider> {
+  /** `localhost` is another site than 127.0.0.1 to a browser. */
+  static async start(
+    redirectUri: string,
+    host: '127.0.0.1' | 'localhost' = '127.0.0.1',
+  ): Promise<IdentityProvider> {
     const server = createServer();
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const made = new IdentityProvider(server);
+    const made = new IdentityProvider(server, host);
     const { privateKey } = await generateKeyPair('RS256', { extractable: true });
     const accounts = new Map<string, Account>();
     const provider = new Provider(made.issuer, {
