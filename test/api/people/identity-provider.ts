@@ -18,6 +18,8 @@ export class IdentityProvider {
   readonly #server: Server;
   /** Who is at the keyboard; undefined: they click "cancel". */
   person: Account | undefined;
+  /** Its login is a page that goes on by itself, as when somebody submits a form there: what follows is this site's doing. */
+  hasPage = false;
   /** Requests by path. */
   readonly asked: string[] = [];
 
@@ -66,6 +68,11 @@ export class IdentityProvider {
       made.asked.push(request.url!.split('?', 1)[0]!);
       if (!request.url!.startsWith('/interaction/')) {
         serve(request, response);
+        return;
+      }
+      if (made.hasPage && !request.url!.endsWith('/enter')) {
+        response.writeHead(200, { 'content-type': 'text/html' });
+        response.end(`<meta http-equiv="refresh" content="0; url=${request.url!}/enter">`);
         return;
       }
       void (async () => {
