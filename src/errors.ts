@@ -22,6 +22,24 @@ export const errorKinds = {
   SELLO_KEY_ALGORITHM_UNSUPPORTED: { retryable: false, message: 'algorithm is not supported' },
   SELLO_KEY_MATERIAL_INVALID: { retryable: false, message: 'key material has the wrong size' },
   SELLO_KEY_WITHOUT_MAC: { retryable: false, message: 'key does not support HMAC' },
+  SELLO_KEY_DISABLED: { retryable: false, message: 'key or key version is disabled' },
+  SELLO_KEY_DELETION_PENDING: { retryable: false, message: 'key is scheduled for deletion' },
+  SELLO_KEY_REWRAP_ONLY: { retryable: false, message: 'key version may only be rewrapped' },
+  SELLO_KEY_VERSION_TOO_OLD: {
+    retryable: false,
+    message: "key version is below the key's minimum decryption version",
+  },
+  SELLO_KEY_VERSION_NOT_FOUND: { retryable: false, message: 'key version does not exist' },
+  SELLO_KEY_CHANGE_REFUSED: { retryable: false, message: 'the state of the key does not allow this change' },
+  SELLO_KEY_IN_USE: { retryable: false, message: 'key version was used too lately to be destroyed' },
+  SELLO_KEYRING_UNSUPPORTED: {
+    retryable: false,
+    message: 'this key store cannot hold key versions',
+  },
+  SELLO_KEYRING_ROLLED_BACK: {
+    retryable: false,
+    message: 'key store holds an older state of this key than was seen before',
+  },
   SELLO_CIPHERTEXT_NOT_AUTHENTIC: {
     retryable: false,
     message: 'decryption failed: ciphertext is not authentic',

@@ -121,6 +121,7 @@ export function auditLine(record: AuditRecord): string {
   const face = text(record.face, 'face');
   let tail = `"face":"${face}"`;
   if (record.key !== undefined) tail += `,"key":"${text(record.key, 'key')}"`;
+  if (record.keyVersion !== undefined) tail += `,"key_version":${whole(record.keyVersion)}`;
   if (known === undefined) tail += `,"operation":"${text(operation!, 'operation')}"`;
   if (record.phase !== undefined) tail += `,"phase":"${record.phase === 'end' ? 'end' : 'release'}"`;
   if (record.scope !== undefined) tail += ',"scope":"bucket"';

@@ -27,6 +27,8 @@ export interface AuditRecord {
   readonly path?: string | undefined;
   readonly operation?: Operation | undefined;
   readonly key?: string | undefined;
+  /** Of the key: the one that sealed or opened, or that a change is about. */
+  readonly keyVersion?: number | undefined;
   /** Bucket and object, where the encryption context names them, or the request itself; no other value of a context appears in clear. */
   readonly bucket?: string | undefined;
   readonly object?: string | undefined;

@@ -1,4 +1,5 @@
 /** The KES v1 API as calls. */
+import { AdminClient } from './admin.ts';
 import * as decode from './decode.ts';
 import { ClientError } from './errors.ts';
 import type * as model from './model.ts';
@@ -12,9 +13,12 @@ import type { Transport } from './transport.ts';
  */
 export class SelloClient {
   readonly #transport: Transport;
+  /** Versions, states and rotation of keys: Sello alone has them. */
+  readonly admin: AdminClient;
 
   constructor(transport: Transport) {
     this.#transport = transport;
+    this.admin = new AdminClient(transport);
   }
 
   async version(): Promise<model.ServerVersion> {

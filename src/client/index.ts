@@ -16,6 +16,18 @@ import { SelloClient } from './client.ts';
 import { parseEndpoint } from './endpoint.ts';
 import { Transport } from './transport.ts';
 
+export { AdminClient } from './admin.ts';
+export type {
+  DestructionReceipt,
+  KeyAction,
+  KeyringInfo,
+  KeySettings,
+  KeyUseInfo,
+  KeyVersionInfo,
+  RewrapOutcome,
+  RewrapRequest,
+  VersionAction,
+} from './admin.ts';
 export { SelloClient } from './client.ts';
 export { ClientError, ConnectionError } from './errors.ts';
 export type * from './model.ts';

@@ -27,7 +27,10 @@ export interface TransportOptions extends Omit<ConnectionOptions, 'endpoint'> {
   readonly now: () => number;
 }
 
-export type Call = Pick<WireRequest, 'method' | 'path' | 'body'>;
+export interface Call extends Pick<WireRequest, 'method' | 'path' | 'body'> {
+  /** Twice is not the same as once: sent again only where it cannot have arrived. */
+  readonly once?: boolean;
+}
 
 export class Transport {
   readonly #options: TransportOptions;
@@ -45,7 +48,7 @@ export class Transport {
    * @throws ClientError for an answer of 400 and above, ConnectionError when no endpoint answered
    */
   async call(call: Call): Promise<Answer> {
-    return this.#retrying(async (line) => {
+    return this.#retrying(call.once === true, async (line) => {
       const deadline = new Deadline(this.#options.timeoutMs);
       try {
         const response = await deadline.race(line.send({ ...call, signal: deadline.signal }));
@@ -65,7 +68,7 @@ export class Transport {
     const either = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
     try {
       // KES sends no response headers before the first event: there is no deadline to have here.
-      const response = await this.#retrying((line) => line.send({ ...call, signal: either }));
+      const response = await this.#retrying(false, (line) => line.send({ ...call, signal: either }));
       if (response.status >= 300) {
         const body = await readAll(response.body);
         throw errorOf({ status: response.status, contentType: response.contentType, body });
@@ -82,7 +85,7 @@ export class Transport {
     for (const line of this.#lines) line.close();
   }
 
-  async #retrying<T>(attempt: (line: Line) => Promise<T>): Promise<T> {
+  async #retrying<T>(once: boolean, attempt: (line: Line) => Promise<T>): Promise<T> {
     const order = this.#choice.order();
     const tries = Math.max(1 + retries, order.length);
     for (let number = 0; ; number++) {
@@ -97,13 +100,25 @@ export class Transport {
         const failure = error instanceof ClientError ? error : toConnectionError(line.endpoint, error);
         const status = failure instanceof ClientError ? failure.status : undefined;
         if (status === undefined || (status >= 500 && status !== 501)) this.#choice.park(line);
-        const again =
-          failure instanceof ClientError ? status === 503 : order.length > 1 || !failure.untrusted;
+        const again = once
+          ? failure instanceof ConnectionError && unsent.has(failure.code)
+          : failure instanceof ClientError
+            ? status === 503
+            : order.length > 1 || !failure.untrusted;
         if (!again || number + 1 >= tries) throw failure;
       }
     }
   }
 }
+
+/** Nobody was there to take the request. */
+const unsent: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+]);
 
 /** One endpoint and its shared connection. */
 class Line {

@@ -18,7 +18,7 @@ import { read } from './reader.ts';
 import { routesOf } from './routes.ts';
 import { kesSchema } from './schema-kes.ts';
 import type { KesFile } from './schema-kes.ts';
-import { cacheOf, limitsOf, probesOf, quotaOf } from './shared.ts';
+import { cacheOf, lifecycleOf, limitsOf, probesOf, quotaOf } from './shared.ts';
 import { placeOf } from './trail.ts';
 import { locate } from './tree.ts';
 import type { MappingTree } from './tree.ts';
@@ -66,6 +66,7 @@ export function kesConfig(tree: MappingTree, place: KesPlace, problems: ProblemL
     }),
     audit,
     quota: quotaOf(file.sello.quota, limits),
+    lifecycle: lifecycleOf(file.sello.lifecycle),
     kes: {
       routes: routesOf(
         Object.fromEntries(

@@ -208,6 +208,7 @@ export interface TenantConfig {
   readonly cache: CacheConfig;
   readonly audit: AuditConfig;
   readonly quota: QuotaConfig;
+  readonly lifecycle: LifecycleConfig;
   readonly kes: KesFaceConfig;
   /** Not given: this tenant has no object API. */
   readonly objects?: ObjectsConfig | undefined;
@@ -282,6 +283,22 @@ export interface VaultKvConfig {
   readonly transit: { readonly engine: string; readonly key: string } | undefined;
   /** Folder in the same engine for what KES must not see; undefined: none, and so no rotation. */
   readonly recordsPrefix: string | undefined;
+  /** Master keys stay in Transit (`vaultTransit`). */
+  readonly custody?: CustodyConfig | undefined;
+  /** Nobody asked for that folder: a policy that was made for KES may not allow it, and keys are served without. */
+  readonly recordsAreOptional?: boolean;
+}
+
+/** Master keys in Vault's Transit engine. */
+export interface CustodyConfig {
+  readonly kind: 'strict' | 'cached';
+  readonly engine: string;
+  /** Names of Transit keys begin with it. */
+  readonly keyPrefix: string;
+  /** Of one intermediate key in one process (`cached`). */
+  readonly maxAgeMs: number;
+  readonly maxUses: number;
+  readonly maxBytes: number;
 }
 
 /** How Vault is reached. */
@@ -385,6 +402,14 @@ export interface QuotaConfig {
   readonly requestsPerSecond: number;
   readonly burst: number;
   readonly maxRequestsInFlight: number;
+}
+
+/** How keys and their versions end. */
+export interface LifecycleConfig {
+  /** Between asking for an end and the end, at least. */
+  readonly deletionWaitMs: number;
+  /** A version that opened something within this time is not destroyed. */
+  readonly quietMs: number;
 }
 
 export interface KesFaceConfig {

@@ -19,6 +19,7 @@ import {
   patternMatching,
   processes,
   propagation,
+  lifecycle,
   quotaSection,
   requireClientAuthEku,
 } from './schema-shared.ts';
@@ -216,6 +217,7 @@ export const kesSchema = fields({
     limits: limitsSection('0s'),
     cache: section('More about the cache.', cacheBounds),
     quota: quotaSection(4096),
+    lifecycle,
     vault: section('More about `keystore.vault`.', {
       addresses: extraAddresses,
       records: Type.Optional(

@@ -19,6 +19,7 @@ import {
   patternMatching,
   processes,
   propagation,
+  lifecycle,
   quotaSection,
   requireClientAuthEku,
 } from './schema-shared.ts';
@@ -251,6 +252,7 @@ const tenant = fields({
     ...trailFields,
   }),
   quota: quotaSection(1024),
+  lifecycle,
   kes: section('The KES face of this tenant.', {
     errorTexts,
     lists: listForm,

@@ -76,6 +76,14 @@ export function quotaSection(maxRequestsInFlight: number) {
   });
 }
 
+export const lifecycle = section('How keys and their versions end (docs/rotation.md).', {
+  deletionWait: duration(
+    '168h',
+    'The least time between asking for the end of a key or a version and its end. Until then it can be called off.',
+  ),
+  quiet: duration('720h', 'A version that opened something within this time is not destroyed.'),
+});
+
 export const cacheBounds = {
   maxEntries: count(
     10_000,

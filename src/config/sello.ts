@@ -26,7 +26,7 @@ import { routesOf } from './routes.ts';
 import { selloSchema } from './schema-sello.ts';
 import type { SelloFile, SelloRule, SelloSecret, SelloTenant } from './schema-sello.ts';
 import { readSecret } from './secret.ts';
-import { cacheOf, limitsOf, probesOf, quotaOf } from './shared.ts';
+import { cacheOf, lifecycleOf, limitsOf, probesOf, quotaOf } from './shared.ts';
 import { isName } from '../keys/names.ts';
 import { placeOf } from './trail.ts';
 import { locate } from './tree.ts';
@@ -143,7 +143,7 @@ class TenantReader {
   }
 
   tenant(): TenantConfig {
-    const { name, admins, cache, quota, kes, keys } = this.#source;
+    const { name, admins, cache, quota, lifecycle, kes, keys } = this.#source;
     const keystore = this.#keystore();
     return {
       name,
@@ -154,6 +154,7 @@ class TenantReader {
       cache: cacheOf(cache, cache),
       audit: this.#audit(keystore),
       quota: quotaOf(quota, this.#limits),
+      lifecycle: lifecycleOf(lifecycle),
       kes: {
         errorTexts: kes.errorTexts,
         lists: kes.lists,

@@ -1,5 +1,5 @@
 /** From the shared sections of a file to the model. */
-import type { CacheConfig, LimitsConfig, QuotaConfig } from './model.ts';
+import type { CacheConfig, LifecycleConfig, LimitsConfig, QuotaConfig } from './model.ts';
 import type { KesFile } from './schema-kes.ts';
 import type { SelloFile } from './schema-sello.ts';
 import type { Address } from './kinds.ts';
@@ -25,6 +25,10 @@ export function quotaOf(quota: KesFile['sello']['quota'], limits: LimitsConfig):
     burst: quota.burst === 0 ? quota.requestsPerSecond : quota.burst,
     maxRequestsInFlight: Math.min(quota.maxRequestsInFlight, limits.maxRequestsInFlight),
   };
+}
+
+export function lifecycleOf({ deletionWait, quiet }: KesFile['sello']['lifecycle']): LifecycleConfig {
+  return { deletionWaitMs: deletionWait, quietMs: quiet };
 }
 
 export function cacheOf(

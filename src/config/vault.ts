@@ -143,6 +143,7 @@ export function kesVaultOf(vault: KesVault, own: KesFile['sello']['vault'], refu
     transit:
       vault.transit === undefined ? undefined : { engine: vault.transit.engine, key: vault.transit.key },
     recordsPrefix: version === 1 ? undefined : recordsPrefix,
+    ...(own.records === undefined ? { recordsAreOptional: true } : {}),
   };
 }
 

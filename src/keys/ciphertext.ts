@@ -31,15 +31,21 @@ const aeads: Readonly<Record<KeyAlgorithm, Aead>> = { AES256: 'aes-256-gcm', Cha
 export interface DataKey {
   /** 32 secret bytes. The caller wipes them. */
   readonly plaintext: Buffer;
-  /** 76 bytes; not secret. */
+  /** 76 bytes in KES's layout, 144 as an envelope; not secret. */
   readonly ciphertext: Buffer;
+  /** Of the master key. */
+  readonly version: number;
 }
 
 /** A new data key under `key`, bound to `context`. */
 export function issueDataKey(key: MasterKey, context: Uint8Array): DataKey {
   const random = takeRandom(dataKeyBytes + randomBytes); // one slice: its two parts are one allocation less
   const plaintext = random.subarray(0, dataKeyBytes);
-  return { plaintext, ciphertext: sealWith(key, plaintext, context, random.subarray(dataKeyBytes)) };
+  return {
+    plaintext,
+    ciphertext: sealWith(key, plaintext, context, random.subarray(dataKeyBytes)),
+    version: 1,
+  };
 }
 
 /** Encrypts `plaintext` under `key`, bound to `context`. `plaintext` stays the caller's, who wipes it. */

@@ -14,4 +14,16 @@ export { formatInstant, instantFromDate, parseInstant, zeroInstant, type Instant
 export { MasterKey, masterKeyBytes, type KeyFacts } from './material.ts';
 export { isName, maxNameLength, parseKeyName, type KeyName } from './names.ts';
 export { formatStoredKey, parseStoredKey } from './stored-key.ts';
-export { TenantKeys, type KeyDescription, type TenantKeysOptions } from './tenant-keys.ts';
+export type { KeyDescription } from './keyring.ts';
+export { maxVersions, type KeyringRecord, type VersionRecord, type VersionState } from './keyring-record.ts';
+export {
+  TenantKeys,
+  versionOfCiphertext,
+  type KeyAlarm,
+  type RewrapItem,
+  type Rewrapped,
+  type TenantKeysOptions,
+} from './tenant-keys.ts';
+export { leastRotationSeconds, sealingVersion, type KeyChange } from './transitions.ts';
+export type { DueWork } from './keyring-store.ts';
+export type { KeyUse, VersionUse } from './use-log.ts';

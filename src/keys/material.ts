@@ -15,12 +15,18 @@ import {
 } from '../crypto/index.ts';
 import { SelloError } from '../errors.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
+import { envelopeSeedBytes, type DerivedKeys } from './envelope.ts';
 import type { Instant } from './instant.ts';
 
 export const masterKeyBytes = 32;
 
 /** Random input from which each message's own key is derived. */
 export const messageSaltBytes = 16;
+
+const envelopeLabel = Buffer.from('sello key envelope v1\0');
+/** [i]₂ ‖ label ‖ 0x00 ‖ context ‖ [L]₂ of SP 800-108r1 §4.1: counter and length take four bytes each. */
+const envelopeMessageBytes = 4 + envelopeLabel.length + envelopeSeedBytes + 4;
+const envelopeOutputBits = 512;
 
 export interface KeyFacts {
   readonly algorithm: KeyAlgorithm;
@@ -39,6 +45,7 @@ export class MasterKey implements KeyFacts {
   /** key ‖ HMAC key, 64 bytes of memory of their own; undefined once wiped. */
   #bytes: Buffer | undefined;
   #derivation: PreparedHmac | undefined;
+  #envelopeDerivation: PreparedHmac | undefined;
   #id: string | undefined;
 
   /**
@@ -104,6 +111,25 @@ export class MasterKey implements KeyFacts {
     return this.#derivation.digest(salt);
   }
 
+  /** Message key and commitment of an envelope (envelope.ts). The caller wipes the message key. */
+  envelopeKeys(seed: Buffer): DerivedKeys {
+    this.#envelopeDerivation ??= prepareEnvelopeKeys(this.#key());
+    return deriveEnvelopeKeys(this.#envelopeDerivation, seed);
+  }
+
+  /**
+   * What tells this key's bytes from any others without telling them: SHA-256 over a label, `id` and both keys, cut to 16 bytes. A
+   * keyring keeps it of each version, so that a stored value put in another's place is found out.
+   */
+  fingerprint(id: Buffer): string {
+    return createHash('sha256')
+      .update('sello key fingerprint v1')
+      .update(id)
+      .update(this.#alive())
+      .digest('hex')
+      .slice(0, 32);
+  }
+
   /**
    * HMAC-SHA256 of `message` under the separate HMAC key.
    * @throws SelloError SELLO_KEY_WITHOUT_MAC
@@ -134,6 +160,8 @@ export class MasterKey implements KeyFacts {
     this.#bytes = undefined;
     this.#derivation?.wipe();
     this.#derivation = undefined;
+    this.#envelopeDerivation?.wipe();
+    this.#envelopeDerivation = undefined;
   }
 
   toString(): string {
@@ -162,5 +190,32 @@ export class MasterKey implements KeyFacts {
     if (this.#bytes === undefined)
       throw new SelloError('SELLO_INTERNAL', { detail: 'master key used after it was wiped' });
     return this.#bytes;
+  }
+}
+
+/** The two blocks of the KDF's output, by an HMAC that is prepared for messages of its length. */
+export function deriveEnvelopeKeys(prepared: PreparedHmac, seed: Buffer): DerivedKeys {
+  const message = Buffer.allocUnsafe(envelopeMessageBytes);
+  envelopeLabel.copy(message, 4);
+  seed.copy(message, 4 + envelopeLabel.length);
+  message.writeUInt32BE(envelopeOutputBits, envelopeMessageBytes - 4);
+  message.writeUInt32BE(1, 0);
+  const messageKey = prepared.digest(message);
+  message.writeUInt32BE(2, 0);
+  return { messageKey, commitment: prepared.digest(message) };
+}
+
+/** For {@link deriveEnvelopeKeys}. As secret as the key; its owner wipes it. */
+export function prepareEnvelopeKeys(key: Uint8Array): PreparedHmac {
+  return new PreparedHmac(key, envelopeMessageBytes);
+}
+
+/** The same from key bytes that serve once. */
+export function envelopeKeysOf(key: Uint8Array, seed: Buffer): DerivedKeys {
+  const prepared = prepareEnvelopeKeys(key);
+  try {
+    return deriveEnvelopeKeys(prepared, seed);
+  } finally {
+    prepared.wipe();
   }
 }

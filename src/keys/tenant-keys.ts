@@ -2,57 +2,107 @@
  * A tenant's master keys: what every wire face calls. Hot calls return a value at once when the key is cached and a
  * promise only when the keystore has to be asked.
  */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Face } from '../access/operations.ts';
 import type { CacheConfig } from '../config/model.ts';
+import { wipe } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, ListOptions, NamePage } from '../keystores/index.ts';
 import { KeyCache } from './cache.ts';
-import { issueDataKey, open, seal, mac, type DataKey } from './ciphertext.ts';
+import type { DataKey } from './ciphertext.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
-import { formatInstant, instantFromDate } from './instant.ts';
+import { isEnvelope, parseEnvelope } from './envelope.ts';
+import { instantFromDate } from './instant.ts';
+import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts';
+import { KeyringStore, type DueWork } from './keyring-store.ts';
+import type { KeyringRecord } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
-import { formatStoredKey, parseStoredKey } from './stored-key.ts';
+import { destroyVersion, isDue, sealingVersion, type Change, type KeyChange } from './transitions.ts';
+import { UseLog, type KeyUse } from './use-log.ts';
 
-export interface KeyDescription {
-  readonly algorithm: KeyAlgorithm;
-  /** RFC 3339 with nanoseconds, UTC. */
-  readonly createdAt: string;
-  /** Identity of the maker; empty when nobody is known. */
-  readonly createdBy: string;
+type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
+
+/** Something a person has to look at now. */
+export interface KeyAlarm {
+  readonly kind: 'compromised-version-used' | 'rolled-back';
+  readonly key: KeyName;
+  readonly detail: string;
 }
 
-type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health';
-
 export interface TenantKeysOptions {
+  /** Whose keys: bound into every envelope. */
+  readonly tenant?: string;
   /** Called when a key of this tenant ends or changes here, for the other processes. */
   readonly onInvalidate?: (name: KeyName) => void;
+  readonly onAlarm?: (alarm: KeyAlarm) => void;
   /** Told how long each keystore call took, and how it ended. */
   readonly metrics?: ((operation: StoreOperation, outcome: string, seconds: number) => void) | undefined;
   /** How often keys in memory are compared with the store: half of `propagation`. */
   readonly revalidateMs?: number;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
 }
+
+/** One of a batch to rewrap. */
+export interface RewrapItem {
+  readonly ciphertext: Buffer;
+  readonly context: Buffer;
+  /** For a ciphertext in KES's layout, which names none. */
+  readonly face?: Exclude<Face, 'admin'> | undefined;
+}
+
+export type Rewrapped =
+  | { readonly ciphertext: Buffer; readonly from: number; readonly version: number }
+  | { readonly error: SelloError };
+
+/** A keyring is looked up anew for a ciphertext of an unknown version at most this often. */
+const refreshEveryMs = 1000;
+
+/** Keys compared with the store at a time. */
+const revalidatedAtOnce = 16;
+
+/** The list of names with a keyring is this old at most, where nobody says how fast changes must arrive. */
+const defaultIndexLifeMs = 10_000;
+
+/** A keyring that changes again and again while one call works with it. */
+const mostRestarts = 5;
 
 export class TenantKeys {
   readonly #store: Keystore;
-  #cache: KeyCache<MasterKey>;
-  readonly #onInvalidate: ((name: KeyName) => void) | undefined;
-  readonly #observe: TenantKeysOptions['metrics'];
+  readonly #keyrings: KeyringStore;
+  readonly #tenant: string;
+  #cache: KeyCache<Keyring>;
+  readonly #uses: UseLog;
+  readonly #now: () => number;
+  readonly #options: TenantKeysOptions;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #ends: (() => void)[] = [];
+  /** When a key was looked up anew last, and the look under way. */
+  readonly #refreshes = new Map<KeyName, { startedMs: number; running: Promise<void> | undefined }>();
 
   constructor(store: Keystore, config: CacheConfig, options: TenantKeysOptions = {}) {
     this.#store = store;
-    this.#onInvalidate = options.onInvalidate;
-    this.#observe = options.metrics;
-    if (options.revalidateMs !== undefined) {
+    this.#options = options;
+    this.#tenant = options.tenant ?? '';
+    this.#now = options.now ?? Date.now;
+    const { revalidateMs } = options;
+    this.#keyrings = new KeyringStore(store, {
+      tenant: this.#tenant,
+      now: this.#now,
+      indexLifeMs: revalidateMs === undefined ? defaultIndexLifeMs : 2 * revalidateMs,
+      onRollback: (key, detail) => options.onAlarm?.({ kind: 'rolled-back', key, detail }),
+    });
+    if (revalidateMs !== undefined) {
       let isRunning = false;
       this.#timer = setInterval(() => {
         if (isRunning) return;
         isRunning = true;
         void this.revalidate().finally(() => (isRunning = false));
-      }, options.revalidateMs).unref();
+      }, revalidateMs).unref();
     }
     this.#cache = this.#cacheOf(config);
+    this.#uses = new UseLog(store.records, this.#now);
   }
 
   /** Goes on with other cache settings: nothing that was held stays, the store stays open. */
@@ -62,7 +112,7 @@ export class TenantKeys {
     before.clear();
   }
 
-  #cacheOf(config: CacheConfig): KeyCache<MasterKey> {
+  #cacheOf(config: CacheConfig): KeyCache<Keyring> {
     return new KeyCache({
       ...config,
       load: (name) => this.#read(name),
@@ -71,35 +121,39 @@ export class TenantKeys {
   }
 
   /**
-   * Compares every key in memory with the store, so that what another replica deleted or replaced ends here too: within two of
-   * these rounds. A store that cannot be asked leaves things as they are; `offline` bounds that.
+   * Compares every key in memory with the store, so that what another replica deleted, replaced or changed takes effect here too:
+   * within two of these rounds. A store that cannot be asked leaves things as they are; `offline` bounds that.
    */
   async revalidate(): Promise<void> {
-    for (const [name, key] of this.#cache.entries()) {
-      let stored: MasterKey;
-      try {
-        stored = await this.#read(name);
-      } catch (error) {
-        if (hasCode(error, 'SELLO_KEY_NOT_FOUND')) this.#cache.invalidate(name);
-        continue;
-      }
-      if (key.isWiped || !key.equals(stored)) this.#cache.invalidate(name);
-      stored.wipe();
-    }
+    await this.#keyrings.refreshIndex().catch(() => undefined);
+    const waiting = this.#cache.entries();
+    const work = async (): Promise<void> => {
+      for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop())
+        await this.#compare(...entry);
+    };
+    await Promise.all(Array.from({ length: revalidatedAtOnce }, work));
   }
 
-  async #read(name: KeyName): Promise<MasterKey> {
-    const stored = await this.#timed('read', () => this.#store.read(name));
+  async #compare(name: KeyName, key: Keyring): Promise<void> {
+    let stored: Keyring;
     try {
-      return parseStoredKey(stored);
-    } finally {
-      stored.fill(0);
+      stored = await this.#read(name);
+    } catch (error) {
+      // What the store holds and cannot give any more is not served from memory either.
+      if (!(error instanceof SelloError && error.retryable)) this.#cache.invalidate(name);
+      return;
     }
+    if (key.isWiped || !key.equals(stored)) this.#cache.invalidate(name);
+    stored.wipe();
+  }
+
+  #read(name: KeyName): Promise<Keyring> {
+    return this.#timed('read', () => this.#keyrings.load(name));
   }
 
   /** Runs a keystore call and tells how long it took and how it ended. */
   async #timed<T>(operation: StoreOperation, call: () => Promise<T>): Promise<T> {
-    const observe = this.#observe;
+    const observe = this.#options.metrics;
     if (observe === undefined) return call();
     const startMs = performance.now();
     let outcome = 'ok';
@@ -113,7 +167,7 @@ export class TenantKeys {
     }
   }
 
-  get cache(): KeyCache<MasterKey> {
+  get cache(): KeyCache<Keyring> {
     return this.#cache;
   }
 
@@ -127,21 +181,19 @@ export class TenantKeys {
   }
 
   async create(name: KeyName, by: string): Promise<void> {
-    await this.#write(name, MasterKey.generate(factsNow('AES256', by)));
+    await this.#write(name, by, (change) => this.#keyrings.generate(name, factsNow('AES256', by), change));
   }
 
   /** Copies `bytes`; the caller wipes its own. */
   async importKey(name: KeyName, bytes: Buffer, algorithm: KeyAlgorithm, by: string): Promise<void> {
-    await this.#write(name, MasterKey.import(bytes, factsNow(algorithm, by)));
+    const key = MasterKey.import(bytes, factsNow(algorithm, by));
+    await this.#write(name, by, (change) => this.#keyrings.create(name, key, change));
   }
 
-  async #write(name: KeyName, key: MasterKey): Promise<void> {
-    const stored = formatStoredKey(key);
-    key.wipe();
+  async #write(name: KeyName, by: string, write: (change: Change) => Promise<void>): Promise<void> {
     try {
-      await this.#timed('create', () => this.#store.create(name, stored));
+      await this.#timed('create', () => write(this.#by(by)));
     } finally {
-      stored.fill(0);
       // Whatever was believed of this name, absence included, is out of date now.
       this.#ended(name);
     }
@@ -149,14 +201,14 @@ export class TenantKeys {
 
   describe(name: KeyName): KeyDescription | Promise<KeyDescription> {
     const key = this.#key(name);
-    return key instanceof Promise ? key.then(describeKey) : describeKey(key);
+    return key instanceof Promise ? key.then((loaded) => loaded.describe()) : key.describe();
   }
 
-  async delete(name: KeyName): Promise<void> {
+  async delete(name: KeyName, by = ''): Promise<void> {
     // Use ends before the store is asked and again after, for a load that began in between.
     this.#cache.invalidate(name);
     try {
-      await this.#timed('delete', () => this.#store.delete(name));
+      await this.#timed('delete', () => this.#keyrings.delete(name, this.#by(by)));
     } finally {
       this.#ended(name);
     }
@@ -164,12 +216,13 @@ export class TenantKeys {
 
   /** Another process changed this key: what is held of it must not be used again. */
   forget(name: string): void {
+    this.#keyrings.expectRecord(name);
     this.#cache.invalidate(name as KeyName);
   }
 
   #ended(name: KeyName): void {
     this.#cache.invalidate(name);
-    this.#onInvalidate?.(name);
+    this.#options.onInvalidate?.(name);
   }
 
   list(options: ListOptions): Promise<NamePage> {
@@ -180,45 +233,303 @@ export class TenantKeys {
     return this.#timed('health', () => this.#store.health());
   }
 
-  issue(name: KeyName, context: Buffer): DataKey | Promise<DataKey> {
-    const key = this.#key(name);
-    return key instanceof Promise
-      ? key.then((loaded) => issueDataKey(loaded, context))
-      : issueDataKey(key, context);
+  /** A new data key. `face` is bound to it, with `context`. */
+  issue(name: KeyName, context: Buffer, face: Face = 'kes'): DataKey | Promise<DataKey> {
+    const binding = { tenant: this.#tenant, face, context };
+    return this.#with(name, (key) => {
+      this.#noteSealed(name, key);
+      return key.issue(binding);
+    });
   }
 
-  encrypt(name: KeyName, plaintext: Buffer, context: Buffer): Buffer | Promise<Buffer> {
-    const key = this.#key(name);
-    return key instanceof Promise
-      ? key.then((loaded) => seal(loaded, plaintext, context))
-      : seal(key, plaintext, context);
+  encrypt(name: KeyName, plaintext: Buffer, context: Buffer, face: Face = 'kes'): Buffer | Promise<Buffer> {
+    const binding = { tenant: this.#tenant, face, context };
+    return this.#with(name, (key) => {
+      this.#noteSealed(name, key);
+      return key.encrypt(binding, plaintext);
+    });
   }
 
-  /** @throws SelloError SELLO_CIPHERTEXT_NOT_AUTHENTIC */
-  unwrap(name: KeyName, ciphertext: Buffer, context: Buffer): Buffer | Promise<Buffer> {
-    const key = this.#key(name);
-    return key instanceof Promise
-      ? key.then((loaded) => open(loaded, ciphertext, context))
-      : open(key, ciphertext, context);
+  /** @throws SelloError SELLO_CIPHERTEXT_NOT_AUTHENTIC, and what the state of key and version refuses */
+  unwrap(name: KeyName, ciphertext: Buffer, context: Buffer, face: Face = 'kes'): Buffer | Promise<Buffer> {
+    return this.#with(name, (key) => this.#open(name, key, ciphertext, context, face, false));
   }
 
   /** All or nothing: one that does not open fails the batch, and nothing of it is released. */
   unwrapAll(
     name: KeyName,
     items: readonly (readonly [ciphertext: Buffer, context: Buffer])[],
+    face: Face = 'kes',
   ): Buffer[] | Promise<Buffer[]> {
-    const key = this.#key(name);
-    return key instanceof Promise ? key.then((loaded) => openAll(loaded, items)) : openAll(key, items);
+    const opened: (Buffer | Promise<Buffer>)[] = [];
+    try {
+      for (const [ciphertext, context] of items) opened.push(this.unwrap(name, ciphertext, context, face));
+    } catch (error) {
+      void wipeAll(opened);
+      throw error;
+    }
+    if (!opened.some((each) => each instanceof Promise)) return opened as Buffer[];
+    // All at once: what needs a custodian goes to it as one call.
+    return Promise.all(opened).catch(async (error: unknown) => {
+      await wipeAll(opened);
+      throw error;
+    });
   }
 
   /** @throws SelloError SELLO_KEY_WITHOUT_MAC */
   mac(name: KeyName, message: Buffer): Buffer | Promise<Buffer> {
-    const key = this.#key(name);
-    return key instanceof Promise ? key.then((loaded) => mac(loaded, message)) : mac(key, message);
+    return this.#with(name, (key) => key.mac(message));
   }
 
-  #key(name: KeyName): MasterKey | Promise<MasterKey> {
+  /**
+   * The same data keys under the newest version; none leaves. Each item has its own outcome, in the order given. One that the newest
+   * version made already comes back as it is.
+   */
+  async rewrap(name: KeyName, items: readonly RewrapItem[]): Promise<Rewrapped[]> {
+    // A key that cannot seal is one answer, not one of each item.
+    void (await this.#key(name)).sealingVersion;
+    const outcomes: Rewrapped[] = [];
+    for (let at = 0; at < items.length; at += rewrappedAtOnce)
+      outcomes.push(
+        ...(await Promise.all(
+          items.slice(at, at + rewrappedAtOnce).map((item) => this.#rewrapItem(name, item)),
+        )),
+      );
+    return outcomes;
+  }
+
+  async #rewrapItem(name: KeyName, item: RewrapItem): Promise<Rewrapped> {
+    try {
+      return await this.#rewrapOne(name, item);
+    } catch (error) {
+      if (error instanceof SelloError && itemErrors.has(error.code)) return { error };
+      throw error;
+    }
+  }
+
+  async #rewrapOne(name: KeyName, { ciphertext, context, face }: RewrapItem): Promise<Rewrapped> {
+    const envelope = parseEnvelope(ciphertext);
+    const sealingFace = envelope?.face ?? face ?? 'kes';
+    const key = await this.#key(name);
+    const version = key.sealingVersion;
+    // Opened even when it is the newest already: what is not authentic is no success.
+    const plaintext = await this.#with(name, (held) =>
+      this.#open(name, held, ciphertext, context, sealingFace, true),
+    );
+    try {
+      const from = envelope?.version ?? 1;
+      if (from === version) return { ciphertext, from, version };
+      const binding = { tenant: this.#tenant, face: sealingFace, context };
+      const rewrapped = await this.#with(name, (held) => held.encrypt(binding, plaintext));
+      return { ciphertext: rewrapped, from, version: versionOfCiphertext(rewrapped) };
+    } finally {
+      wipe(plaintext);
+    }
+  }
+
+  /** A new newest version. @throws SelloError SELLO_RECORD_CONFLICT, SELLO_KEYRING_UNSUPPORTED, SELLO_KEY_NOT_FOUND */
+  async rotate(name: KeyName, by: string): Promise<KeyringRecord> {
+    return this.#changed(name, async () => (await this.#keyrings.rotate(name, this.#by(by)))!);
+  }
+
+  /** @throws SelloError SELLO_KEY_CHANGE_REFUSED, SELLO_RECORD_CONFLICT, SELLO_KEYRING_UNSUPPORTED, SELLO_KEY_NOT_FOUND */
+  async change(name: KeyName, change: KeyChange, by: string): Promise<KeyringRecord> {
+    return this.#changed(name, () => this.#keyrings.change(name, [change], this.#by(by)));
+  }
+
+  /**
+   * Ends a version's bytes: it is disabled, its waiting period is over, and nothing was opened with it for `quietSeconds`.
+   * @throws as {@link change}; SELLO_KEY_IN_USE
+   */
+  async destroyVersion(
+    name: KeyName,
+    version: number,
+    by: string,
+    quietSeconds: number,
+  ): Promise<KeyringRecord> {
+    const change = this.#by(by);
+    const record = await this.keyring(name);
+    destroyVersion(record, version, change); // what its state refuses comes before what its use does
+    await this.#uses.flush();
+    const openedAt = (await this.#uses.report(name, record.id)).get(version)?.openedAt ?? 0;
+    if (change.at - openedAt < quietSeconds) {
+      const since = new Date(openedAt * 1000).toISOString();
+      throw new SelloError('SELLO_KEY_IN_USE', { detail: `it opened something at ${since}` });
+    }
+    return this.#changed(name, () => this.#keyrings.destroy(name, version, this.#by(by)));
+  }
+
+  /** When each version was used last, of all replicas. */
+  async use(name: KeyName): Promise<KeyUse> {
+    const { id } = await this.keyring(name);
+    return this.#uses.report(name, id);
+  }
+
+  /** Keys with a rotation or a deletion that is due. */
+  due(): Promise<DueWork[]> {
+    return this.#timed('list', () => this.#keyrings.due(this.#by('').at));
+  }
+
+  /** Rotates a key on schedule; false when another replica has done it. */
+  async rotateWhenDue(name: KeyName, by: string): Promise<boolean> {
+    const change = this.#by(by);
+    const changed = await this.#changed(name, () =>
+      this.#keyrings.rotate(name, change, (record) => isDue(record, change.at)),
+    );
+    return changed !== undefined;
+  }
+
+  /** Writes down what is known of the use of versions. Never throws. */
+  flushUses(): Promise<void> {
+    return this.#uses.flush();
+  }
+
+  /** Keys in memory whose sealing version is older than this. */
+  olderThan(seconds: number): KeyName[] {
+    const bound = this.#by('').at - seconds;
+    return this.#cache
+      .entries()
+      .filter(([, key]) => {
+        const createdAt =
+          key.record === undefined
+            ? key.first.createdAt.seconds
+            : (sealingVersion(key.record)?.createdAt ?? Infinity);
+        // Keys that KES imported may have no date.
+        return createdAt > 0 && createdAt < bound;
+      })
+      .map(([name]) => name);
+  }
+
+  /** Several settings as one change: all or none. */
+  async changeAll(name: KeyName, changes: readonly KeyChange[], by: string): Promise<KeyringRecord> {
+    return this.#changed(name, () => this.#keyrings.change(name, changes, this.#by(by)));
+  }
+
+  /** Ends a key whose deletion was scheduled and is due. */
+  async completeDeletion(name: KeyName, by: string): Promise<void> {
+    await this.#changed(name, () => this.#keyrings.delete(name, this.#by(by), true));
+  }
+
+  /** The keyring as it is in the store now. @throws SelloError SELLO_KEY_NOT_FOUND */
+  keyring(name: KeyName): Promise<KeyringRecord & { readonly isImplicit: boolean }> {
+    return this.#timed('read', () => this.#keyrings.record(name));
+  }
+
+  /** Takes an older state of the store for the right one: after a restore. */
+  async acceptRestore(by: string): Promise<void> {
+    if (!this.#keyrings.hasRecords) throw new SelloError('SELLO_KEYRING_UNSUPPORTED');
+    await this.#keyrings.acceptRestore(this.#by(by));
+    this.#cache.clear();
+  }
+
+  async #changed<T>(name: KeyName, change: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#timed('change', change);
+    } finally {
+      this.#ended(name);
+    }
+  }
+
+  #key(name: KeyName): Keyring | Promise<Keyring> {
     return this.#cache.getFresh(name) ?? this.#cache.load(name);
+  }
+
+  /** Works with a key at once when all it needs is in memory. */
+  #with<T>(name: KeyName, use: (key: Keyring) => T | Promise<T>): T | Promise<T> {
+    const key = this.#cache.getFresh(name);
+    if (key === undefined) return this.#withLoaded(name, use, 0);
+    try {
+      const result = use(key);
+      return result instanceof Promise
+        ? result.catch((error: unknown) => this.#again(name, key, error, use, 0))
+        : result;
+    } catch (error) {
+      if (error instanceof UnknownVersion) return this.#again(name, key, error, use, 0);
+      throw error;
+    }
+  }
+
+  async #withLoaded<T>(name: KeyName, use: (key: Keyring) => T | Promise<T>, attempt: number): Promise<T> {
+    const key = await this.#cache.load(name);
+    try {
+      return await use(key);
+    } catch (error) {
+      return this.#again(name, key, error, use, attempt);
+    }
+  }
+
+  /** Goes on after a look at the store, where the error came of an old view of the key; throws it otherwise. */
+  async #again<T>(
+    name: KeyName,
+    key: Keyring,
+    error: unknown,
+    use: (key: Keyring) => T | Promise<T>,
+    attempt: number,
+  ): Promise<T> {
+    if (error instanceof UnknownVersion) {
+      if (attempt > 0 && !key.isWiped)
+        throw new SelloError('SELLO_CIPHERTEXT_NOT_AUTHENTIC', {
+          detail: 'of a version that the key does not have',
+        });
+      await this.#refresh(name, key);
+    } else if (!key.isWiped) throw error;
+    if (attempt >= mostRestarts)
+      throw new SelloError('SELLO_STORE_FAILED', { detail: 'key changed again and again while it was used' });
+    return this.#withLoaded(name, use, attempt + 1);
+  }
+
+  /** Looks whether the store has a newer state of the key: one look per key and second, which all who wait share. */
+  async #refresh(name: KeyName, key: Keyring): Promise<void> {
+    let refresh = this.#refreshes.get(name);
+    if (refresh === undefined)
+      this.#refreshes.set(name, (refresh = { startedMs: -Infinity, running: undefined }));
+    refresh.running ??= this.#lookAnew(name, key, refresh).finally(() => {
+      refresh.running = undefined;
+      if (this.#refreshes.size > maxRefreshes) this.#refreshes.clear();
+    });
+    await refresh.running;
+  }
+
+  async #lookAnew(name: KeyName, key: Keyring, refresh: { startedMs: number }): Promise<void> {
+    const waitMs = refresh.startedMs + refreshEveryMs - performance.now();
+    if (waitMs > 0) await delay(waitMs);
+    refresh.startedMs = performance.now();
+    this.#keyrings.expectRecord(name);
+    // Read beside the cache: a store that cannot be asked must not cost the key that is served meanwhile.
+    const stored = await this.#read(name);
+    if (key.isWiped || !key.equals(stored)) this.#cache.invalidate(name);
+    stored.wipe();
+  }
+
+  #open(
+    name: KeyName,
+    key: Keyring,
+    ciphertext: Buffer,
+    context: Buffer,
+    face: Face,
+    isRewrap: boolean,
+  ): Buffer | Promise<Buffer> {
+    const found = key.versionFor(ciphertext, isRewrap);
+    const opened = key.open(found, ciphertext, { tenant: this.#tenant, face, context });
+    const { record } = key;
+    if (record === undefined) return opened;
+    if (!isRewrap) this.#uses.note(name, record.id, found.version, 'opened');
+    if (record.versions[found.version - 1]?.state !== 'compromised') return opened;
+    const tell = (plaintext: Buffer): Buffer => {
+      const detail = `version ${String(found.version)} opened a ciphertext${isRewrap ? ' to rewrap it' : ''}`;
+      this.#options.onAlarm?.({ kind: 'compromised-version-used', key: name, detail });
+      return plaintext;
+    };
+    return opened instanceof Promise ? opened.then(tell) : tell(opened);
+  }
+
+  #noteSealed(name: KeyName, key: Keyring): void {
+    if (key.record !== undefined) this.#uses.note(name, key.record.id, key.sealingVersion, 'sealed');
+  }
+
+  /** Who changes something, and when. */
+  #by(by: string): Change {
+    return { by, at: Math.floor(this.#now() / 1000) };
   }
 
   /** Runs `ended` when these keys are closed. */
@@ -229,7 +540,9 @@ export class TenantKeys {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     for (const ended of this.#ends) ended();
+    await this.#uses.flush();
     this.#cache.clear();
+    this.#keyrings.close();
     await this.#store.close();
   }
 
@@ -239,14 +552,33 @@ export class TenantKeys {
       try {
         await this.create(name, by);
       } catch (error) {
-        if (!(error instanceof SelloError && error.code === 'SELLO_KEY_EXISTS')) throw error;
+        if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error;
       }
     }
   }
 }
 
-function describeKey(key: MasterKey): KeyDescription {
-  return { algorithm: key.algorithm, createdAt: formatInstant(key.createdAt), createdBy: key.createdBy };
+async function wipeAll(opened: readonly (Buffer | Promise<Buffer>)[]): Promise<void> {
+  for (const each of await Promise.allSettled(opened)) if (each.status === 'fulfilled') wipe(each.value);
+}
+
+/** Of one batch: a custodian is asked for so many at once. */
+const rewrappedAtOnce = 100;
+
+/** Names that were refreshed lately, remembered at most. */
+const maxRefreshes = 10_000;
+
+/** What concerns one ciphertext of a batch, and not the key or the store. */
+const itemErrors: ReadonlySet<string> = new Set([
+  'SELLO_CIPHERTEXT_NOT_AUTHENTIC',
+  'SELLO_KEY_VERSION_TOO_OLD',
+  'SELLO_KEY_REWRAP_ONLY',
+  'SELLO_KEY_DISABLED',
+]);
+
+/** The version a ciphertext says it was made with: 1 in KES's layout. For records; says nothing of its authenticity. */
+export function versionOfCiphertext(ciphertext: Buffer): number {
+  return isEnvelope(ciphertext) ? (parseEnvelope(ciphertext)?.version ?? 0) : 1;
 }
 
 /** KES stamps nanoseconds; the clock's own are milliseconds, the rest tells keys of one millisecond apart. */
@@ -254,15 +586,4 @@ function factsNow(algorithm: KeyAlgorithm, createdBy: string): KeyFacts {
   const { seconds, nanoseconds } = instantFromDate(new Date());
   const sub = Number(process.hrtime.bigint() % 1_000_000n);
   return { algorithm, createdBy, createdAt: { seconds, nanoseconds: nanoseconds + sub } };
-}
-
-function openAll(key: MasterKey, items: readonly (readonly [Buffer, Buffer])[]): Buffer[] {
-  const opened: Buffer[] = [];
-  try {
-    for (const [ciphertext, context] of items) opened.push(open(key, ciphertext, context));
-    return opened;
-  } catch (error) {
-    for (const plaintext of opened) plaintext.fill(0);
-    throw error;
-  }
 }

@@ -55,6 +55,50 @@ export interface RecordStore {
   list(folder: string, options: { readonly after?: string; readonly limit: number }): Promise<RecordPage>;
 }
 
+export interface KeyToWrap {
+  /** 32 bytes. */
+  readonly key: Buffer;
+  readonly context: Buffer;
+}
+
+export interface WrappedItem {
+  readonly wrapped: Buffer;
+  /** What it was bound to when it was made. */
+  readonly context: Buffer;
+}
+
+/**
+ * Master keys whose bytes stay where they are: they are named by an id, have versions from 1 on, and wrap keys of 32 bytes, each bound
+ * to a context. Errors are a keystore's; what was not wrapped by this key for this context is `undefined`, never an error.
+ */
+export interface KeyCustody {
+  /** Harmless where it exists. @throws SelloError SELLO_STORED_KEY_UNREADABLE when it is not as this custody makes them */
+  create(id: string): Promise<void>;
+  /** @throws SelloError SELLO_STORED_KEY_UNREADABLE when it is gone */
+  latestVersion(id: string): Promise<number>;
+  /** @returns the newest version */
+  rotate(id: string): Promise<number>;
+  /** In the order given; keys stay the caller's. What comes out is not secret. */
+  wrap(id: string, items: readonly KeyToWrap[], version: number): Promise<Buffer[]>;
+  /** In the order given; a SELLO_KEY_VERSION_TOO_OLD when a version is gone for good. */
+  unwrap(id: string, items: readonly WrappedItem[]): Promise<(Buffer | undefined)[]>;
+  /** The same under the newest version. */
+  rewrap(id: string, items: readonly WrappedItem[]): Promise<Buffer[]>;
+  /** Ends every version below this one for good. */
+  destroyBelow(id: string, version: number): Promise<void>;
+  /** Ends the key; harmless when it is gone. */
+  delete(id: string): Promise<void>;
+}
+
+/** How a key in custody serves: every message through its custodian, or from memory with stored intermediate keys. */
+export interface CustodyMode {
+  readonly kind: 'strict' | 'cached';
+  /** Bounds of one intermediate key, in one process; after any of them another seals. It opens for as long as its key lives. */
+  readonly maxAgeMs: number;
+  readonly maxUses: number;
+  readonly maxBytes: number;
+}
+
 /**
  * Contract, checked by test/keystores/contract.ts on every store:
  * - `create` is atomic and create-only: of two at once one wins, and a name that exists is SELLO_KEY_EXISTS.
@@ -66,7 +110,7 @@ export interface RecordStore {
  * - A value that is there but cannot be read is SELLO_STORED_KEY_UNREADABLE; any other fault SELLO_STORE_FAILED.
  */
 export interface Keystore {
-  /** Which implementation: `file`, `fs`, `memory`, `vault-kv`. */
+  /** Which implementation: `file`, `fs`, `memory`, `vault-kv`, `vault-transit`. */
   readonly kind: string;
   /** For people: where it is, without secrets. */
   readonly location: string;
@@ -83,4 +127,6 @@ export interface Keystore {
   close(): Promise<void>;
   /** Undefined where the store has no compare-and-set (`fs` as KES writes it, KV version 1): no rotation there. */
   readonly records?: RecordStore | undefined;
+  /** Present where new master keys are not to be stored, but kept by a custodian. Needs `records`. */
+  readonly custody?: { readonly keys: KeyCustody; readonly mode: CustodyMode } | undefined;
 }

@@ -3,7 +3,7 @@
  * and shows no key. A digest at its end tells damage and truncation; that nobody changed it on purpose is for
  * whoever keeps it (each record is authentic by itself, their number is not).
  *
- * Records never change, they only come and go, each at once; so a copy taken while a server works holds every key that
+ * Keys never change, they only come and go, each at once; so a copy taken while a server works holds every key that
  * existed for the whole of the copying, and of those made or deleted meanwhile each whole or not at all.
  * Format: docs/formats/file-keystore.md.
  */
@@ -23,15 +23,24 @@ import {
   serializeHeader,
   type FileHeader,
 } from './file-header.ts';
-import { isVacant, makeFolders, restoringName, shardFolder, writeFirstHeader } from './file-layout.ts';
+import {
+  isVacant,
+  makeFolders,
+  recordsFolder,
+  restoringName,
+  shardFolder,
+  writeFirstHeader,
+} from './file-layout.ts';
 import { FileNames, shardCount } from './file-names.ts';
 import { openRecord, recordOverheadBytes } from './file-record.ts';
+import { boundTo, isRecordPlace, RecordNames, recordFileOf, sealedRecordsOf } from './file-records.ts';
 import { maxValueBytes } from './limits.ts';
 
 const magic = Buffer.from('SELLOBK1');
 const entryHeaderBytes = 7;
 const digestBytes = 32;
-const entryKind = { end: 0, header: 1, record: 2 } as const;
+/** `beside`: a record beside the keys, by its place below `records/`. */
+const entryKind = { end: 0, header: 1, record: 2, beside: 3 } as const;
 
 /** Writes are gathered to this size. */
 const chunkBytes = 1024 * 1024;
@@ -89,6 +98,10 @@ async function writeBackup(folder: string, handle: FileHandle): Promise<BackupSu
   const writer = new DigestedWriter(handle);
   await writer.write(magic);
   await writer.write(encodeEntry(entryKind.header, headerName, serializeHeader(header)));
+  // Keyrings before what they name: a version is there before its keyring says so.
+  for await (const { place, content } of sealedRecordsOf(folder)) {
+    await writer.write(encodeEntry(entryKind.beside, place, content));
+  }
   let keys = 0;
   for (let shard = 0; shard < shardCount; shard++) {
     const files = (await readdir(shardFolder(folder, shard))).filter((file) => recordFilePattern.test(file));
@@ -118,6 +131,7 @@ async function writeBackup(folder: string, handle: FileHandle): Promise<BackupSu
 export async function checkFileBackup(file: string, rootKey?: Buffer): Promise<BackupSummary> {
   let header: FileHeader | undefined;
   let open: ((name: string, record: Buffer) => void) | undefined;
+  let openBeside: ((place: string, record: Buffer) => void) | undefined;
   let forget: (() => void) | undefined;
   let keys = 0;
   let bytes = magic.length + digestBytes;
@@ -126,10 +140,12 @@ export async function checkFileBackup(file: string, rootKey?: Buffer): Promise<B
       bytes += entryHeaderBytes + name.length + content.length;
       if (kind === entryKind.header && header === undefined) {
         header = parseBackupHeader(content);
-        if (rootKey !== undefined) ({ open, forget } = recordChecker(header, rootKey));
+        if (rootKey !== undefined) ({ open, openBeside, forget } = recordChecker(header, rootKey));
       } else if (kind === entryKind.record && header !== undefined && recordFilePattern.test(name)) {
         open?.(name, content);
         keys++;
+      } else if (kind === entryKind.beside && header !== undefined && isRecordPlace(name)) {
+        openBeside?.(name, content);
       } else if (kind === entryKind.end && content.length === 8) {
         if (content.readBigUInt64BE() !== BigInt(keys)) throw invalid('the number of keys does not match');
       } else throw invalid(`unexpected entry of kind ${kind}`);
@@ -179,16 +195,24 @@ async function clearUnfinished(folder: string): Promise<void> {
   const names = await readdir(folder);
   if (!names.includes(restoringName) || names.includes(headerName)) return;
   await rm(path.join(folder, 'keys'), { recursive: true, force: true });
+  await rm(recordsFolder(folder), { recursive: true, force: true });
   await rm(path.join(folder, restoringName));
 }
 
 async function writeRecords(file: string, folder: string): Promise<FileHeader> {
   let header: FileHeader | undefined;
   let writing: Promise<void>[] = [];
+  const besideFolders = new Set<string>();
   for await (const { kind, name, content } of entriesOf(file)) {
     if (kind === entryKind.header) header = parseBackupHeader(content);
-    if (kind !== entryKind.record || !recordFilePattern.test(name)) continue;
-    const record = path.join(shardFolder(folder, Number.parseInt(name.slice(0, 2), 16)), name);
+    let record: string;
+    if (kind === entryKind.beside && isRecordPlace(name)) {
+      record = path.join(recordsFolder(folder), name);
+      await mkdir(path.dirname(record), { recursive: true, mode: 0o700 });
+      besideFolders.add(path.dirname(record));
+    } else if (kind === entryKind.record && recordFilePattern.test(name)) {
+      record = path.join(shardFolder(folder, Number.parseInt(name.slice(0, 2), 16)), name);
+    } else continue;
     const write = writeFile(record, content, { mode: 0o600, flag: 'wx', flush: true });
     write.catch(() => undefined); // told by Promise.all; not unhandled when the backup ends early
     writing.push(write);
@@ -198,6 +222,11 @@ async function writeRecords(file: string, folder: string): Promise<FileHeader> {
     }
   }
   await Promise.all(writing);
+  const root = recordsFolder(folder);
+  for (const each of [...besideFolders]) {
+    for (let above = each; above.length >= root.length; above = path.dirname(above)) besideFolders.add(above);
+  }
+  for (const each of besideFolders) await flushFolder(each);
   if (header === undefined) throw invalid('no header');
   return header;
 }
@@ -205,9 +234,14 @@ async function writeRecords(file: string, folder: string): Promise<FileHeader> {
 function recordChecker(
   header: FileHeader,
   rootKey: Buffer,
-): { open: (file: string, record: Buffer) => void; forget: () => void } {
+): {
+  open: (file: string, record: Buffer) => void;
+  openBeside: (place: string, record: Buffer) => void;
+  forget: () => void;
+} {
   const { storeKey } = openHeader(header, rootKey);
   const fileNames = new FileNames(storeKey, header.storeId);
+  const recordNames = new RecordNames(storeKey, header.storeId);
   return {
     open(file, record) {
       const [name] = fileNames.namesOf(Number.parseInt(file.slice(0, 2), 16), [file]);
@@ -216,8 +250,18 @@ function recordChecker(
       if (typeof value === 'string') throw invalid(`${file}: ${value}`);
       wipe(value);
     },
+    openBeside(place, record) {
+      const named = recordFileOf(place, recordNames);
+      const value =
+        named === undefined
+          ? 'record of another store'
+          : openRecord(header, storeKey, boundTo(named.recordPath, named.revision), record, 'record');
+      if (typeof value === 'string') throw invalid(`${place}: ${value}`);
+      wipe(value);
+    },
     forget() {
       fileNames.wipe();
+      recordNames.wipe();
       wipe(storeKey);
     },
   };

@@ -6,7 +6,7 @@
  *   0  8  magic "SELLOREC"        12 16  store id             68 12  nonce
  *   8  1  format version, 1       28  8  store key id         80  n  ciphertext
  *   9  1  algorithm, 1            36 32  salt                 80+n   tag, 16
- *  10  2  kind, 1: a stored key
+ *  10  2  kind, 1: a stored key, 2: a record beside the keys
  */
 import {
   aeadKeyBytes,
@@ -23,8 +23,10 @@ const magic = Buffer.from('SELLOREC');
 const formatVersion = 1;
 /** HKDF-SHA256, then AES-256-GCM. */
 const algorithm = 1;
-/** Other kinds (keyring records, versions) will live beside: a reader takes the kind it asked for only. */
-const kindStoredKey = 1;
+/** A reader takes the kind it asked for only. */
+const kinds = { key: 1, record: 2 } as const;
+
+export type FileRecordKind = keyof typeof kinds;
 
 const at = {
   version: 8,
@@ -41,12 +43,18 @@ export const recordOverheadBytes = at.ciphertext + aeadTagBytes;
 
 const keyInfo = Buffer.from('sello-file-keystore v1 record');
 
-export function sealRecord(header: FileHeader, storeKey: Buffer, name: string, value: Buffer): Buffer {
+export function sealRecord(
+  header: FileHeader,
+  storeKey: Buffer,
+  name: string,
+  value: Buffer,
+  kind: FileRecordKind = 'key',
+): Buffer {
   const record = Buffer.alloc(recordOverheadBytes + value.length);
   magic.copy(record);
   record[at.version] = formatVersion;
   record[at.algorithm] = algorithm;
-  record.writeUInt16BE(kindStoredKey, at.kind);
+  record.writeUInt16BE(kinds[kind], at.kind);
   header.storeId.copy(record, at.storeId);
   header.storeKeyId.copy(record, at.storeKeyId);
   takeRandom(at.ciphertext - at.salt).copy(record, at.salt); // salt and nonce
@@ -63,6 +71,7 @@ export function openRecord(
   storeKey: Buffer,
   name: string,
   record: Buffer,
+  kind: FileRecordKind = 'key',
 ): Buffer | string {
   if (record.length < recordOverheadBytes || !record.subarray(0, magic.length).equals(magic))
     return 'not a record';
@@ -70,7 +79,7 @@ export function openRecord(
     return `record version ${record[at.version]} is not known to this release`;
   if (record[at.algorithm] !== algorithm)
     return `algorithm ${record[at.algorithm]} is not known to this release`;
-  if (record.readUInt16BE(at.kind) !== kindStoredKey) return 'record of another kind';
+  if (record.readUInt16BE(at.kind) !== kinds[kind]) return 'record of another kind';
   if (!record.subarray(at.storeId, at.storeKeyId).equals(header.storeId)) return 'record of another store';
   if (!record.subarray(at.storeKeyId, at.salt).equals(header.storeKeyId))
     return 'record under another store key';

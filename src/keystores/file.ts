@@ -15,6 +15,7 @@ import {
   checkFolders,
   isVacant,
   makeFolders,
+  makeRecordsFolder,
   restoringName,
   shardFolder,
   temporaryFolder,
@@ -23,6 +24,7 @@ import {
 import { FileLock } from './file-lock.ts';
 import { FileNames, shardCount } from './file-names.ts';
 import { openRecord, recordOverheadBytes, sealRecord } from './file-record.ts';
+import { FileRecordStore } from './file-records.ts';
 import { checkListOptions, checkValue, maxValueBytes } from './limits.ts';
 import { NameIndex } from './name-index.ts';
 
@@ -45,6 +47,7 @@ export class FileKeystore implements Keystore {
   readonly #lock: FileLock;
   readonly #shards: readonly FolderSync[];
   readonly #names: NameIndex;
+  readonly records: FileRecordStore;
   /** Inode and modification time of the header when it was last read: unchanged, it need not be read again. */
   #headerSeen = '';
   #closed = false;
@@ -57,6 +60,12 @@ export class FileKeystore implements Keystore {
     this.#fileNames = new FileNames(opened.storeKey, opened.header.storeId);
     const shards = Array.from({ length: shardCount }, (_, shard) => shardFolder(folder, shard));
     this.#shards = shards.map((shard) => new FolderSync(shard, temporaryFolder(folder)));
+    this.records = new FileRecordStore({
+      folder,
+      header: opened.header,
+      storeKey: opened.storeKey,
+      checkStore: () => this.#checkStore(),
+    });
     this.#names = new NameIndex(
       shards.map((shardPath, shard) => ({
         changedAt: async () => (await stat(shardPath, { bigint: true })).mtimeNs,
@@ -78,6 +87,7 @@ export class FileKeystore implements Keystore {
       lock = await FileLock.acquire(folder, options.ownerPid ?? process.pid, options.lockWatchMs);
       const opened =
         (await openExisting(folder, options.rootKey)) ?? (await makeStore(folder, options.rootKey));
+      await makeRecordsFolder(folder);
       await checkFolders(folder);
       await removeLeftovers(folder);
       await removeLeftovers(temporaryFolder(folder));
@@ -161,6 +171,7 @@ export class FileKeystore implements Keystore {
     if (this.#closed) return;
     this.#closed = true;
     this.#fileNames.wipe();
+    this.records.wipe();
     wipe(this.#opened.storeKey);
     await this.#lock.release();
   }

@@ -14,6 +14,8 @@ import { VaultKvKeystore } from './vault-kv.ts';
 
 export {
   maxRecordBytes,
+  type CustodyMode,
+  type KeyCustody,
   type Keystore,
   type ListOptions,
   type NamePage,

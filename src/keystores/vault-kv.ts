@@ -21,6 +21,7 @@ import {
 import type { Keystore, ListOptions, NamePage, RecordStore } from './contract.ts';
 import { checkListOptions, checkValue } from './limits.ts';
 import { pageOf } from './name-index.ts';
+import { VaultCustody } from './vault-custody.ts';
 import { isCasConflict, layoutOf, type KvLayout } from './vault-layout.ts';
 import { VaultRecordStore } from './vault-records.ts';
 import { ValueForm } from './vault-value.ts';
@@ -40,10 +41,11 @@ export interface VaultKvOptions {
 }
 
 export class VaultKvKeystore implements Keystore {
-  readonly kind = 'vault-kv';
+  readonly kind: string;
   readonly isRemote = true;
   readonly location: string;
   readonly records: RecordStore | undefined;
+  readonly custody: Keystore['custody'];
   /** The connection, for what else speaks to this Vault on behalf of the tenant. */
   readonly vault: VaultConnection;
   readonly #config: VaultKvConfig;
@@ -53,7 +55,17 @@ export class VaultKvKeystore implements Keystore {
   readonly #creating = new Map<string, Promise<void>>();
   #listing: { readonly names: readonly KeyName[]; readonly readAtMs: number } | undefined;
 
-  private constructor(config: VaultKvConfig, vault: VaultConnection, layout: KvLayout) {
+  private constructor(
+    config: VaultKvConfig,
+    vault: VaultConnection,
+    layout: KvLayout,
+    log: VaultLog | undefined,
+  ) {
+    this.kind = config.custody === undefined ? 'vault-kv' : 'vault-transit';
+    this.custody =
+      config.custody === undefined
+        ? undefined
+        : { keys: new VaultCustody(vault, config.custody), mode: config.custody };
     this.#config = config;
     this.vault = vault;
     this.#layout = layout;
@@ -67,6 +79,14 @@ export class VaultKvKeystore implements Keystore {
             prefix: recordsPrefix,
             form: this.#form,
             wrapped: config.transit !== undefined,
+            onForbidden:
+              config.recordsAreOptional === true
+                ? () =>
+                    log?.warn(
+                      { engine, folder: recordsPrefix },
+                      `Vault's policy does not allow the folder '${recordsPrefix}': keys are served as KES serves them, without versions and states ('sello vault setup' prints what is missing)`,
+                    )
+                : undefined,
           })
         : undefined;
   }
@@ -87,7 +107,7 @@ export class VaultKvKeystore implements Keystore {
         `the KV engine '${config.engine}' is of version 1, and the configuration says 2: keys are read and written under a literal 'data/', as KES does`,
       );
     }
-    return new VaultKvKeystore(config, vault, layoutOf(config, mounted));
+    return new VaultKvKeystore(config, vault, layoutOf(config, mounted), log);
   }
 
   async create(name: KeyName, value: Buffer): Promise<void> {

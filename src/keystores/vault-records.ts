@@ -31,6 +31,8 @@ export interface VaultRecordsOptions {
   readonly form: ValueForm;
   /** Values are encrypted by Transit. */
   readonly wrapped: boolean;
+  /** A policy that does not allow records is not an error: there are none then. Told once. */
+  readonly onForbidden?: (() => void) | undefined;
 }
 
 /** Longer than any call lives: who wrote an "ended" this long ago has removed the entry, or never will. */
@@ -44,6 +46,7 @@ type Found =
 export class VaultRecordStore implements RecordStore {
   readonly #vault: VaultConnection;
   readonly #options: VaultRecordsOptions;
+  #isTold = false;
 
   constructor(vault: VaultConnection, options: VaultRecordsOptions) {
     this.#vault = vault;
@@ -51,7 +54,7 @@ export class VaultRecordStore implements RecordStore {
   }
 
   async read(path: string): Promise<StoredRecord | undefined> {
-    const found = await this.#find(path);
+    const found = await this.#find(path).catch((error: unknown) => this.#none(error, undefined));
     if (found?.kind !== 'record') return undefined;
     return { value: await this.#options.form.fromStored(found.stored), revision: found.revision };
   }
@@ -104,8 +107,9 @@ export class VaultRecordStore implements RecordStore {
     try {
       answer = await this.#vault.list({ path: this.#path('metadata', folder, 1) });
     } catch (error) {
-      if (isVaultProblem(error, 'absent')) return { names: [], more: false };
-      throw error;
+      const none = { names: [], more: false };
+      if (isVaultProblem(error, 'absent')) return none;
+      return this.#none(error, none);
     }
     const { data } = answer.json('list records') as { data?: { keys?: unknown } };
     const keys = Array.isArray(data?.keys) ? (data.keys as unknown[]) : [];
@@ -175,6 +179,15 @@ export class VaultRecordStore implements RecordStore {
       return { kind: 'ended', isAbandoned: nowMs - made > abandonedAfterMs };
     }
     throw new SelloError('SELLO_STORED_KEY_UNREADABLE', { detail: `record '${path}' is not in our form` });
+  }
+
+  /** What a policy of KES's own does not allow is not there, where nobody asked for records. */
+  #none<T>(error: unknown, none: T): T {
+    const { onForbidden } = this.#options;
+    if (onForbidden === undefined || !isVaultProblem(error, 'forbidden')) throw error;
+    if (!this.#isTold) onForbidden();
+    this.#isTold = true;
+    return none;
   }
 
   #path(part: 'data' | 'metadata', path: string, least?: number): VaultPath {

@@ -114,6 +114,20 @@ export class Gate {
   }
 }
 
+/**
+ * Whether a request's record belongs to a tenant: its caller is one that the tenant lists or whose certificate its CA issued.
+ * Everybody else could fill a tenant's audit space from outside, so their refusals go to the server's own stream.
+ */
+export function isOfTenant({ tenant, identity, refusal }: Admission): boolean {
+  if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
+  return tenant.config.clients.auth === 'on' || isListed(tenant, identity);
+}
+
+/** The tenant names this identity, as an admin or in a policy. */
+export function isListed({ access }: Tenant, identity: Identity): boolean {
+  return access.admins.has(identity) || access.policyOf(identity) !== undefined;
+}
+
 function refuse(facts: ConnectionFacts, code: ErrorCode, reason: string): Admission {
   return {
     tenant: undefined,

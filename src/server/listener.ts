@@ -15,6 +15,7 @@ import http2, {
 import net from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
+import { adminPlugin, rewriteAdminUrl } from '../api/admin/index.ts';
 import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
 import { objectsPlugin, rewriteObjectsUrl } from '../api/objects/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
@@ -119,7 +120,7 @@ export class KeyListener {
       // Fastify's types know one server class per instance; the real one is HTTP/2 with HTTP/1.1 beside it.
       serverFactory: ((handler: (request: unknown, response: unknown) => void) =>
         this.#createServer(handler)) as unknown as FastifyServerFactory,
-      rewriteUrl: (raw) => rewriteObjectsUrl(raw, rewriteKesUrl(raw)),
+      rewriteUrl: (raw) => rewriteAdminUrl(raw, rewriteObjectsUrl(raw, rewriteKesUrl(raw))),
       exposeHeadRoutes: false,
       return503OnClosing: false,
       routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
@@ -129,6 +130,7 @@ export class KeyListener {
     }) as unknown as FastifyInstance;
     this.#app.addHook('onRoute', ({ url }) => void this.routes.add(url));
     this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
+    this.#app.register(adminPlugin, { gate: dependencies.gate, server: dependencies.server });
     this.#app.register(objectsPlugin, { gate: dependencies.gate, server: dependencies.server });
   }
 

@@ -143,7 +143,12 @@ async function openTenant(
       log: server.log.child({ tenant: config.name }),
     });
     keys = new TenantKeys(store, config.cache, {
+      tenant: config.name,
       onInvalidate: (key) => onInvalidate?.(config.name, key),
+      onAlarm: ({ kind, key, detail }) => {
+        server.metrics.keyAlarm(config.name, kind);
+        server.log.error({ tenant: config.name, key, alarm: kind }, `key alarm: ${detail}`);
+      },
       metrics: keystoreObserver(server.metrics, config.name),
       revalidateMs: propagationMs / 2,
     });

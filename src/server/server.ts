@@ -21,6 +21,7 @@ import { KeyListener, secureContextOptions } from './listener.ts';
 import { OperatorsListener } from './operators.ts';
 import { workerIndex } from './processes.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
+import { Schedule } from './schedule.ts';
 import { VaultError } from '../vault/index.ts';
 
 const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -53,6 +54,7 @@ export class Server {
   readonly ports: readonly number[];
   readonly #log: Log;
   #withdrawHealth: () => void;
+  readonly #schedule: Schedule;
   readonly #retiring = new Set<() => void>();
   #stopping: Promise<void> | undefined;
 
@@ -80,6 +82,11 @@ export class Server {
     this.ports = parts.ports;
     this.#log = parts.log;
     this.#withdrawHealth = parts.withdrawHealth;
+    this.#schedule = new Schedule({
+      tenants: () => this.#gate.runtime.tenants.values(),
+      server: parts.info,
+      clock: systemClock,
+    });
   }
 
   get config(): Config {
@@ -200,6 +207,7 @@ export class Server {
       this.#operators?.listener.stop(shutdownTimeoutMs),
     ]);
     clearTimeout(streams);
+    await this.#schedule.close();
     for (const retire of [...this.#retiring]) retire();
     await this.#gate.runtime.retire(undefined);
     await this.#probes?.close();

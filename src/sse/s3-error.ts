@@ -71,18 +71,14 @@ export function s3ErrorOf(error: unknown): S3Error {
   }
   const { code } = error;
   const as = (s3: S3Code, message: string) => new S3Error(s3, message, code, { cause: error });
-  // Codes of key states come with the keyring; a face names them by what they say, so that a new one is never an internal error.
-  switch (code as string) {
+  switch (code) {
     case 'SELLO_KEY_NOT_FOUND':
     case 'SELLO_KEY_NAME_INVALID':
       return as('KMS.NotFoundException', 'The specified KMS key does not exist.');
     case 'SELLO_KEY_DISABLED':
-    case 'SELLO_KEY_VERSION_DISABLED':
       return as('KMS.DisabledException', 'The specified KMS key is disabled.');
-    case 'SELLO_KEY_PENDING_DELETION':
-    case 'SELLO_KEY_STATE':
+    case 'SELLO_KEY_DELETION_PENDING':
     case 'SELLO_KEY_REWRAP_ONLY':
-    case 'SELLO_KEY_VERSION_UNKNOWN':
     case 'SELLO_KEY_VERSION_TOO_OLD':
       return as('KMS.KMSInvalidStateException', 'The state of the specified KMS key does not allow this.');
     case 'SELLO_NOT_AUTHORIZED':
@@ -108,6 +104,7 @@ export function s3ErrorOf(error: unknown): S3Error {
     case 'SELLO_STORE_UNREACHABLE':
     case 'SELLO_STORE_FAILED':
     case 'SELLO_STORED_KEY_UNREADABLE':
+    case 'SELLO_KEYRING_ROLLED_BACK':
     case 'SELLO_AUDIT_UNAVAILABLE':
     case 'SELLO_DRAINING':
       return as('ServiceUnavailable', 'Please try again.');

@@ -32,6 +32,10 @@ export interface Metrics {
   reloaded(outcome: 'ok' | 'refused', nowMs: number): void;
   /** `tenant`: whose request it was about, if one's. */
   errorLogged(tenant?: string): void;
+  /** Keys in use whose sealing version is past its age limit. */
+  agedKeys(tenant: string, count: number): void;
+  /** A key event that a person has to look at. */
+  keyAlarm(tenant: string, kind: string): void;
   /** Everything, for /metrics. */
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
   /** The same as data, for a supervisor that shows several processes. */
@@ -49,7 +53,7 @@ export interface RequestSeries {
   end(status: number, seconds: number): void;
 }
 
-export type KeystoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health';
+export type KeystoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
 export type KeystoreOutcome = 'ok' | 'not_found' | 'exists' | 'unreachable' | 'unreadable' | 'failed';
 
 export interface KeystoreSeries {
@@ -123,6 +127,8 @@ class PrometheusMetrics implements Metrics {
   readonly #handshakes: CounterFamily;
   readonly #logins: CounterFamily;
   readonly #notAfter: GaugeFamily;
+  readonly #keyAlarms: CounterFamily;
+  readonly #agedKeys: GaugeFamily;
   readonly #reloads: CounterFamily;
   readonly #reloadedAt: GaugeFamily;
   readonly #errorsLogged: Count;
@@ -205,6 +211,16 @@ class PrometheusMetrics implements Metrics {
       'sello_certificate_not_after_timestamp_seconds',
       'When the certificate ends.',
       'certificate',
+    );
+    this.#keyAlarms = counter(
+      'sello_key_alarms_total',
+      'Uses of compromised key versions, and keyrings older than one seen before.',
+      ...['tenant', 'kind'],
+    );
+    this.#agedKeys = gauge(
+      'sello_keys_past_age_limit',
+      'Keys in use that have sealed with one version for more than two years.',
+      'tenant',
     );
     this.#reloads = counter('sello_reloads_total', 'Reloads of configuration and certificates.', 'outcome');
     this.#reloadedAt = gauge(
@@ -310,6 +326,14 @@ class PrometheusMetrics implements Metrics {
   reloaded(outcome: 'ok' | 'refused', nowMs: number): void {
     this.#reloads.with(outcome).inc();
     if (outcome === 'ok') this.#reloadedAt.with().value = nowMs / 1000;
+  }
+
+  agedKeys(tenant: string, count: number): void {
+    this.#agedKeys.with(this.#tenantLabel(tenant)).value = count;
+  }
+
+  keyAlarm(tenant: string, kind: string): void {
+    this.#keyAlarms.with(this.#tenantLabel(tenant), kind).inc();
   }
 
   errorLogged(tenant = ''): void {

@@ -59,6 +59,13 @@ export class Quota {
     this.#held--;
   }
 
+  /** Waits as long as a refusal waits, where there is room for one that waits. */
+  async holdRefusal(): Promise<void> {
+    if (!this.hold()) return;
+    await new Promise((resolve) => setTimeout(resolve, quotaHoldMs()));
+    this.releaseHeld();
+  }
+
   get inFlight(): number {
     return this.#inFlight;
   }

@@ -4,4 +4,12 @@ export { VaultConnection, type VaultCall, type VaultLog, type VaultOptions } fro
 export { isVaultProblem, VaultError, type VaultProblem } from './errors.ts';
 export { serviceAccountTokenFile } from './login-defaults.ts';
 export { isVaultFolder, pathOf, segmentsOf, type VaultPath } from './path.ts';
-export { escapedLength, numberAt, secretJson, secretStringAt, type JsonPart } from './secret-json.ts';
+export {
+  elementAt,
+  elementsAt,
+  escapedLength,
+  numberAt,
+  secretJson,
+  secretStringAt,
+  type JsonPart,
+} from './secret-json.ts';

@@ -151,6 +151,32 @@ function writeUtf8(target: Buffer, at: number, point: number): number {
   return 4;
 }
 
+/** The value at `path`, as a view of `json`. */
+export function elementAt(json: Buffer, path: readonly string[]): Buffer | undefined {
+  let place: Span | undefined = { start: 0, end: json.length };
+  for (const name of path) {
+    place = memberOf(json, place, Buffer.from(name));
+    if (place === undefined) return undefined;
+  }
+  return json.subarray(place.start, place.end);
+}
+
+/** The elements of the array at `path`, as views of `json`; undefined when there is none. */
+export function elementsAt(json: Buffer, path: readonly string[]): Buffer[] | undefined {
+  const array = elementAt(json, path);
+  if (array?.[0] !== 0x5b) return undefined;
+  const elements: Buffer[] = [];
+  let at = skipSpace(array, 1);
+  while (at < array.length && array[at] !== 0x5d) {
+    const end = endOfValue(array, at);
+    elements.push(array.subarray(at, end));
+    at = skipSpace(array, end);
+    if (array[at] !== 0x2c) break;
+    at = skipSpace(array, at + 1);
+  }
+  return elements;
+}
+
 /** A part of a JSON text: plain, or a secret that becomes a string in quotes. */
 export type JsonPart = string | { readonly secret: Uint8Array };
 

@@ -4,6 +4,7 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import { openKeystore, rotateRootKey, type Keystore } from '../../src/keystores/index.ts';
 import { key, rejectsWith, testKeystoreContract } from './contract.ts';
+import { testRecordStoreContract } from './record-contract.ts';
 import { fileConfig, temporaryFolder, type FileConfig } from './folders.ts';
 
 const configs = new Map<Keystore, FileConfig>();
@@ -23,6 +24,14 @@ testKeystoreContract('file', {
     return [await openNew(t, config), await openNew(t, config)];
   },
   reopen: (store) => openKeystore(configs.get(store)!),
+});
+
+testRecordStoreContract('file', {
+  open: async (t) => (await openNew(t)).records!,
+  openTwo: async (t) => {
+    const config = await fileConfig(t);
+    return [(await openNew(t, config)).records!, (await openNew(t, config)).records!];
+  },
 });
 
 async function filesUnder(folder: string): Promise<string[]> {

@@ -38,6 +38,8 @@ export interface SelloOptions {
   /** Prefix of the command line, such as `taskset -c 0`. */
   readonly wrapper?: readonly string[];
   readonly nodeOptions?: readonly string[];
+  /** Variables beside the usual ones. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A file as people have it from KES: keystore fs, one admin, `auth: off`, audit on. */
@@ -103,6 +105,7 @@ export class Sello {
       args: [...command.slice(1), 'serve', '--config', this.#configFile],
       log: join(this.#options.folder, 'sello.log'),
       isReady: () => this.#answersHandshakes(),
+      ...(this.#options.env === undefined ? {} : { env: this.#options.env }),
     });
   }
 

@@ -98,9 +98,14 @@ export function answerOfError(error: unknown, what: string, texts: ErrorTexts): 
     case 'SELLO_KEY_EXISTS':
     case 'SELLO_CIPHERTEXT_NOT_AUTHENTIC':
       return failure(400, message, code, texts);
+    case 'SELLO_KEY_VERSION_TOO_OLD':
+      return failure(400, message, code);
     case 'SELLO_KEY_WITHOUT_MAC':
       return failure(409, message, code);
     case 'SELLO_NOT_AUTHORIZED':
+    case 'SELLO_KEY_DISABLED':
+    case 'SELLO_KEY_DELETION_PENDING':
+    case 'SELLO_KEY_REWRAP_ONLY':
     case 'SELLO_CLIENT_CERTIFICATE_REJECTED':
       return failure(403, 'not authorized: insufficient permissions', code, texts);
     case 'SELLO_CLIENT_CERTIFICATE_REQUIRED':
@@ -116,6 +121,8 @@ export function answerOfError(error: unknown, what: string, texts: ErrorTexts): 
     case 'SELLO_STORE_UNREACHABLE':
     case 'SELLO_STORE_FAILED':
     case 'SELLO_STORED_KEY_UNREADABLE':
+    case 'SELLO_KEYRING_ROLLED_BACK':
+    case 'SELLO_RECORD_CONFLICT':
       return failure(502, `failed to ${what}`, code);
     case 'SELLO_RATE_LIMITED':
       return { ...failure(429, message, code), headers: { 'retry-after': '1' } };

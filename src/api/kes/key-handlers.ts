@@ -88,7 +88,7 @@ const describe: NamedHandler = (call, name) =>
     );
   });
 
-const remove: NamedHandler = (call, name) => call.tenant.keys.delete(name).then(() => empty);
+const remove: NamedHandler = (call, name) => call.tenant.keys.delete(name, call.identity).then(() => empty);
 
 const generate: NamedHandler = (call, name) => {
   const { bytes, declared } = call.body;

@@ -13,7 +13,7 @@ import { objectOf } from '../../audit/context.ts';
 import { begunStatus, type AuditRecord } from '../../audit/record.ts';
 import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
-import type { Admission, Gate } from '../../server/gate.ts';
+import { isListed, isOfTenant, type Admission, type Gate } from '../../server/gate.ts';
 import type { Runtime } from '../../server/runtime.ts';
 import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
@@ -603,16 +603,6 @@ interface Trace {
   correlation?: Correlation;
 }
 
-/**
- * Whether a request's record belongs to a tenant: its caller is one that the tenant lists or whose certificate its CA issued.
- * Everybody else could fill a tenant's audit space from outside, so their refusals go to the server's own stream.
- */
-function isOfTenant({ tenant, identity, refusal }: Admission): boolean {
-  if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
-  if (tenant.config.clients.auth === 'on') return true;
-  return isKnown(tenant, identity);
-}
-
 /** Stands for the answer in the first of the two records of a change. */
 const begun: Answer = { status: begunStatus };
 
@@ -632,8 +622,8 @@ const verbs: Partial<Record<string, string>> = {
   'key-delete': 'delete key',
 };
 
-function isKnown({ access }: Tenant, identity: Identity | undefined): boolean {
-  return identity !== undefined && (access.admins.has(identity) || access.policyOf(identity) !== undefined);
+function isKnown(tenant: Tenant, identity: Identity | undefined): boolean {
+  return identity !== undefined && isListed(tenant, identity);
 }
 
 function refusalOf(admission: Admission): SelloError {

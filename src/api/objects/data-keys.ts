@@ -90,8 +90,10 @@ async function issueOne(call: ObjectCall, item: Static<typeof issueItem>): Promi
   const bytes = canonicalContext(subject.context);
   const { keys } = call.tenant;
   const { plaintext, ciphertext } = usesBucketKey
-    ? await call.bucketKeys.take(decision.keyName, item.bucket, async () => keys.issue(name, bytes))
-    : await keys.issue(name, bytes);
+    ? await call.bucketKeys.take(decision.keyName, item.bucket, async () =>
+        keys.issue(name, bytes, 'objects'),
+      )
+    : await keys.issue(name, bytes, 'objects');
   return { subject, keyName: decision.keyName, plaintext, ciphertext };
 }
 
@@ -103,7 +105,7 @@ async function unwrapOne(call: ObjectCall, item: Static<typeof unwrapItem>): Pro
   call.subject = subject;
   call.authorize('unwrap', keyName, subject.context);
   const context = canonicalContext(subject.context);
-  const plaintext = await call.tenant.keys.unwrap(parseKeyName(keyName), ciphertext, context);
+  const plaintext = await call.tenant.keys.unwrap(parseKeyName(keyName), ciphertext, context, 'objects');
   return { subject, keyName, plaintext, ciphertext: undefined };
 }
 

@@ -68,8 +68,8 @@ async function protect(call: ObjectCall, place: NamedPlace, decision: SseDecisio
   const name = parseKeyName(keyName);
   const bytes = canonicalContext(context);
   const { plaintext, ciphertext } = usesBucketKey
-    ? await call.bucketKeys.take(keyName, place.bucket, async () => keys.issue(name, bytes))
-    : await keys.issue(name, bytes);
+    ? await call.bucketKeys.take(keyName, place.bucket, async () => keys.issue(name, bytes, 'objects'))
+    : await keys.issue(name, bytes, 'objects');
   return {
     key: plaintext,
     keyName,
@@ -201,7 +201,7 @@ async function unwrapKey(
   };
   call.authorize(operation, keyName, context);
   const name = parseKeyName(keyName);
-  const unwrap = async () => call.tenant.keys.unwrap(name, wrappedKey, canonicalContext(context));
+  const unwrap = async () => call.tenant.keys.unwrap(name, wrappedKey, canonicalContext(context), 'objects');
   return isBucketKey ? call.bucketKeys.unwrap(keyName, place.bucket, wrappedKey, unwrap) : unwrap();
 }
 

@@ -8,12 +8,11 @@ import { SelloError, type ErrorCode } from '../../errors.ts';
 import type { TenantKeys } from '../../keys/index.ts';
 import { BucketKeys } from '../../sse/bucket-keys.ts';
 import { S3Error, s3ErrorOf } from '../../sse/s3-error.ts';
-import type { Admission, Gate } from '../../server/gate.ts';
+import { isOfTenant, type Admission, type Gate } from '../../server/gate.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import { longBody, type LongBody } from '../../server/long-body.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
-import { quotaHoldMs } from '../../tenants/quota.ts';
 import { BodyDeadline } from '../kes/body-deadline.ts';
 import { readBody, type Declared } from '../kes/body.ts';
 import { errorAnswer, send, type Answer } from './answers.ts';
@@ -173,7 +172,7 @@ class ObjectsExchange {
     try {
       if (this.#gate.overloaded) throw s3ErrorOf(new SelloError('SELLO_RATE_LIMITED'));
       if (!tenant.quota.enter(performance.now())) {
-        await this.#hold(tenant);
+        await tenant.quota.holdRefusal();
         throw s3ErrorOf(new SelloError('SELLO_RATE_LIMITED'));
       }
       hasQuota = true;
@@ -320,18 +319,4 @@ class ObjectsExchange {
     }
     return state;
   }
-
-  /** A caller over its quota that asks again at once would keep the process busy with refusals. */
-  async #hold({ quota }: Tenant): Promise<void> {
-    if (!quota.hold()) return;
-    await new Promise((resolve) => setTimeout(resolve, quotaHoldMs()));
-    quota.releaseHeld();
-  }
-}
-
-/** Whose requests a tenant's records and quota are for: people it lists, or whose certificate its CA issued. */
-function isOfTenant({ tenant, identity, refusal }: Admission): boolean {
-  if (tenant === undefined || identity === undefined || refusal !== undefined) return false;
-  if (tenant.config.clients.auth === 'on') return true;
-  return tenant.access.admins.has(identity) || tenant.access.policyOf(identity) !== undefined;
 }

@@ -1,0 +1,90 @@
+/** The OpenAPI 3.1 document of the operators' API: routes and bodies from what the code uses. */
+import { adminPrefix, adminRoutes, type AdminRoute, type AdminRouteName } from './routes.ts';
+import { emptyBody, rewrapBody, settingsBody, waitBody } from './schemas.ts';
+
+const summaries: Readonly<Record<AdminRouteName, string>> = {
+  keyring: 'A key with its versions and their states',
+  use: 'When each version sealed and opened something last, of all replicas',
+  rotate: 'A new newest version, which seals from now on',
+  enable: 'Take a disabled key into use again',
+  disable: 'End all use of a key until it is enabled again',
+  settings: 'Minimum version, rewrap only, crossing faces, rotation on schedule',
+  rewrap: 'Up to 1,000 ciphertexts under the newest version; no data key leaves',
+  'schedule-deletion': 'End a key after a waiting period, and all its use at once',
+  'cancel-deletion': 'Call a deletion off; the key stays disabled',
+  destroy: 'End a key whose deletion is due',
+  'enable-version': 'Take a disabled version into use again',
+  'disable-version': 'End all use of a version until it is enabled again',
+  'compromise-version':
+    'Seal no more with a version, and tell of each use; a new version takes over where none is left',
+  'schedule-destruction': 'Ask for the end of a disabled version after a waiting period',
+  'cancel-destruction': 'Call that off',
+  'destroy-version': 'End a version that is disabled, waited for and quiet',
+  'accept-restore': 'Take an older state of the keystore for the right one, after a restore',
+  document: 'This document',
+};
+
+const jsonOf = (schema: unknown) => ({ 'application/json': { schema } });
+
+const bodies: Partial<Record<AdminRouteName, unknown>> = {
+  rewrap: rewrapBody,
+  settings: settingsBody,
+  'schedule-deletion': waitBody,
+  'schedule-destruction': waitBody,
+};
+
+const parameters = {
+  key: { name: 'key', in: 'path', required: true, schema: { type: 'string', maxLength: 80 } },
+  version: { name: 'version', in: 'path', required: true, schema: { type: 'integer', minimum: 1 } },
+};
+
+function operationOf({ name, method, path }: AdminRoute): unknown {
+  const named = (['key', 'version'] as const).filter((parameter) => path.includes(`{${parameter}}`));
+  return {
+    [method.toLowerCase()]: {
+      operationId: name,
+      summary: summaries[name],
+      ...(named.length === 0 ? {} : { parameters: named.map((parameter) => parameters[parameter]) }),
+      ...(method === 'POST'
+        ? {
+            requestBody: {
+              required: name === 'rewrap' || name === 'settings',
+              content: jsonOf(bodies[name] ?? emptyBody),
+            },
+          }
+        : {}),
+      responses: {
+        200: { description: 'Done', content: jsonOf({ type: 'object' }) },
+        default: { $ref: '#/components/responses/Error' },
+      },
+    },
+  };
+}
+
+/** The document as bytes. */
+export function openApiDocument(version: string): Buffer {
+  const error = {
+    type: 'object',
+    required: ['message', 'requestId'],
+    properties: {
+      code: { type: 'string', description: 'Code of docs/errors.md.' },
+      message: { type: 'string' },
+      requestId: { type: 'string' },
+    },
+  };
+  const document = {
+    openapi: '3.1.0',
+    info: {
+      title: 'Sello operators’ API',
+      version,
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    paths: Object.fromEntries(adminRoutes.map((route) => [adminPrefix + route.path, operationOf(route)])),
+    components: {
+      responses: { Error: { description: 'What went wrong', content: jsonOf(error) } },
+      securitySchemes: { mutualTLS: { type: 'mutualTLS' } },
+    },
+    security: [{ mutualTLS: [] }],
+  };
+  return Buffer.from(`${JSON.stringify(document)}\n`);
+}

@@ -1,0 +1,73 @@
+/** Bodies of the operators' API as schemas: what validates a request is what the OpenAPI document shows. */
+import Type, { type Static, type TSchema } from 'typebox';
+import { Check } from 'typebox/schema';
+import { AdminError } from './answers.ts';
+
+const strict = { additionalProperties: false };
+const base64 = (description: string, maxLength: number) =>
+  Type.String({ description, maxLength, pattern: '^[A-Za-z0-9+/]*={0,2}$' });
+const seconds = (description: string) => Type.Integer({ description, minimum: 0, maximum: 3_155_760_000 });
+
+export const maxRewraps = 1000;
+
+export const emptyBody = Type.Object({}, strict);
+
+export const waitBody = Type.Object(
+  { waitSeconds: Type.Optional(seconds('The tenant’s `lifecycle.deletionWait` unless given; never less.')) },
+  strict,
+);
+
+export const settingsBody = Type.Object(
+  {
+    minDecryptionVersion: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1_000_000,
+        description: 'Ciphertexts of lower versions are refused.',
+      }),
+    ),
+    rewrapOnly: Type.Optional(
+      Type.Boolean({ description: 'Compromised versions open for rewrapping only.' }),
+    ),
+    crossFace: Type.Optional(Type.Boolean({ description: 'Ciphertexts of one face open on the others.' })),
+    rotateEverySeconds: Type.Optional(seconds('0: by hand only; at least an hour.')),
+  },
+  { ...strict, minProperties: 1 },
+);
+
+export const rewrapBody = Type.Object(
+  {
+    items: Type.Array(
+      Type.Object(
+        {
+          ciphertext: base64('A data key’s ciphertext, of any version.', 1_000_000),
+          context: Type.Optional(base64('The encryption context it is bound to, byte for byte.', 1_000_000)),
+          face: Type.Optional(
+            Type.Enum(['kes', 'objects', 'transit'], {
+              description:
+                'Where it came from, for ciphertexts in KES’s layout, which do not say; `kes` unless given.',
+            }),
+          ),
+        },
+        strict,
+      ),
+      { minItems: 1, maxItems: maxRewraps },
+    ),
+  },
+  strict,
+);
+
+/** An empty body is `{}`. @throws AdminError 400 */
+export function checkBody<T extends TSchema>(schema: T, body: Buffer): Static<T> {
+  let value: unknown = {};
+  if (body.length > 0) {
+    try {
+      value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    } catch {
+      throw new AdminError(400, 'the body is not JSON');
+    }
+  }
+  if (!Check(schema, value))
+    throw new AdminError(400, 'the body does not have the form that this request takes');
+  return value as Static<T>;
+}
