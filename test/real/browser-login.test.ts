@@ -39,7 +39,7 @@ t.test(
     const profile = join(site.folder, 'browser');
     t.match(await show(`${origin}${whoami}`, profile), /SELLO_LOGIN_REFUSED/, 'a stranger');
     idp.hasPage = true;
-  idp.person = { sub: 'ann-1', name: 'Ann', roles: ['watch'] };
+    idp.person = { sub: 'ann-1', name: 'Ann', roles: ['watch'] };
     const page = await show(
       `${origin}/v1/operators/login?provider=main&return=${encodeURIComponent(whoami)}`,
       profile,

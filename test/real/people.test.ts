@@ -68,6 +68,9 @@ t.test('people of a directory and of a provider, with two processes', { timeout:
   });
   t.teardown(() => sello.stop());
 
+  // The listeners come up one after the other, in two processes.
+  await listening(port);
+
   const whoami = async (browser: Browser, headers: Record<string, string> = {}) => {
     const answer = await browser.open(`${origin}/v1/operators/whoami`, { headers });
     return { status: answer.status, ...(JSON.parse(answer.body) as object) };
@@ -182,3 +185,15 @@ t.test('people of a directory and of a provider, with two processes', { timeout:
     for (const secret of [...Object.values(passwords), service.password]) t.notOk(output.includes(secret));
   });
 });
+
+async function listening(port: number): Promise<void> {
+  for (const endMs = performance.now() + 30_000; performance.now() < endMs;) {
+    const socket = net.connect(port, '127.0.0.1');
+    const isThere = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    });
+    socket.destroy();
+    if (isThere) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

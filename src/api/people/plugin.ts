@@ -136,22 +136,19 @@ class PeopleRoutes implements PeopleFace {
   refuse(request: FastifyRequest, reply: FastifyReply, error: unknown): FastifyReply {
     const known = error instanceof SelloError ? error : undefined;
     const status = known === undefined ? clientStatus(error) : statusOfLogin(known);
+    const isUnclear = known === undefined && status < 500;
     const shown = known ?? new SelloError('SELLO_INTERNAL');
     if (status >= 500) this.#options.fault(error, request.id);
     this.#record(reply, status, {
-      error: shown.code,
-      reason: error instanceof LoginError ? error.reason : known?.detail,
+      ...(isUnclear ? {} : { error: shown.code }),
+      reason: isUnclear ? 'request not valid' : error instanceof LoginError ? error.reason : known?.detail,
     });
     if (status === 401) void reply.header('www-authenticate', wwwAuthenticate(request, error));
     if (status === 429 || status === 503) void reply.header('retry-after', '30');
     return reply
       .code(status)
       .headers(strictHeaders)
-      .send(
-        status >= 400 && status < 500 && known === undefined
-          ? { error: 'request is not valid' }
-          : { code: shown.code, error: shown.message },
-      );
+      .send(isUnclear ? { error: 'request is not valid' } : { code: shown.code, error: shown.message });
   }
 
   async #whoami(request: FastifyRequest) {
