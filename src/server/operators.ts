@@ -51,7 +51,9 @@ export class OperatorsListener {
   readonly #providers: Providers;
   readonly #sessions: Sessions;
   readonly #app: FastifyInstance;
-  readonly #sockets = new Set<Socket>();
+  /** Every connection after its handshake, true while it is being answered. */
+  readonly #sockets = new Map<Socket, boolean>();
+  #isStopping = false;
   #server: https.Server | undefined;
   #config: OperatorsConfig;
   #people: People;
@@ -141,11 +143,13 @@ export class OperatorsListener {
   async stop(deadlineMs: number): Promise<void> {
     const server = this.#server;
     if (server?.listening === true) {
+      this.#isStopping = true;
       const closed = once(server, 'close');
       server.close();
-      server.closeIdleConnections();
+      // Node ends those that had a request, and leaves open those that had none yet.
+      for (const [socket, isBusy] of this.#sockets) if (!isBusy) socket.destroy();
       const timer = setTimeout(() => {
-        for (const socket of this.#sockets) socket.destroy();
+        for (const socket of this.#sockets.keys()) socket.destroy();
       }, deadlineMs);
       await closed;
       clearTimeout(timer);
@@ -191,9 +195,21 @@ export class OperatorsListener {
       handler as unknown as https.RequestOptions & (() => void),
     );
     server.maxConnections = maxConnections;
-    server.on('connection', (socket: Socket) => {
-      this.#sockets.add(socket);
+    // One whose handshake is under way ends with that, or with `handshakeTimeout`.
+    server.on('secureConnection', (socket: Socket) => {
+      if (this.#isStopping) {
+        socket.destroy();
+        return;
+      }
+      this.#sockets.set(socket, false);
       socket.once('close', () => this.#sockets.delete(socket));
+    });
+    server.on('request', ({ socket }, response) => {
+      this.#sockets.set(socket, true);
+      response.once('close', () => {
+        if (this.#sockets.has(socket)) this.#sockets.set(socket, false);
+        if (this.#isStopping) socket.end();
+      });
     });
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) => {
       info.metrics.tlsHandshakeFailed(error.code ?? 'unknown');
