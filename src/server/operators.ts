@@ -15,7 +15,7 @@ import {
   type OtherRights,
   type People,
 } from '../access/people/index.ts';
-import { peoplePlugin, strictHeaders, type LoginEvent } from '../api/people/index.ts';
+import { peoplePlugin, strictHeaders, tenantPlugin, type LoginEvent } from '../api/people/index.ts';
 import { systemClock } from '../clock.ts';
 import type { Config, LimitsConfig, OperatorsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
@@ -92,6 +92,13 @@ export class OperatorsListener {
     });
     this.#app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not found' }));
     this.#app.setErrorHandler((error, request, reply) => this.#app.people.refuse(request, reply, error));
+    const fault = (error: unknown, requestId: string): void => {
+      const isOurs = !(error instanceof SelloError) || !error.retryable;
+      const detail = error instanceof SelloError ? error.detail : undefined;
+      // A provider that is down is told by its name, without a stack for each request.
+      if (isOurs) dependencies.server.log.error({ err: error, requestId }, 'request of a person failed');
+      else dependencies.server.log.warn({ detail, requestId }, 'login cannot be checked');
+    };
     void this.#app.register(peoplePlugin, {
       people: () => this.#people,
       sessions: this.#sessions,
@@ -99,13 +106,14 @@ export class OperatorsListener {
       clock: systemClock,
       origin: () => this.#origin,
       record: (event) => this.#record(event),
-      fault: (error, requestId) => {
-        const isOurs = !(error instanceof SelloError) || !error.retryable;
-        const detail = error instanceof SelloError ? error.detail : undefined;
-        // A provider that is down is told by its name, without a stack for each request.
-        if (isOurs) dependencies.server.log.error({ err: error, requestId }, 'request of a person failed');
-        else dependencies.server.log.warn({ detail, requestId }, 'login cannot be checked');
-      },
+      fault,
+    });
+    void this.#app.register(tenantPlugin, {
+      people: () => this.#people,
+      tenant: (name) => dependencies.gate.runtime.tenants.get(name),
+      approvals: () => this.#config.approvals,
+      clock: systemClock,
+      fault,
     });
     dependencies.faces?.(this.#app);
   }

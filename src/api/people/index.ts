@@ -2,3 +2,5 @@
 export { peoplePlugin, peoplePrefix } from './plugin.ts';
 export type { LoginEvent, PeopleFace, PeopleFaceOptions } from './plugin.ts';
 export { strictHeaders } from './strict-headers.ts';
+export { approvalHeader, tenantPlugin, tenantPrefix } from './tenant-plugin.ts';
+export type { TenantFaceOptions } from './tenant-plugin.ts';
