@@ -410,6 +410,8 @@ export interface LifecycleConfig {
   readonly deletionWaitMs: number;
   /** A version that opened something within this time is not destroyed. */
   readonly quietMs: number;
+  /** Nobody destroys alone: by certificate not at all, people by two (docs/people.md). */
+  readonly dualControl: boolean;
 }
 
 export interface KesFaceConfig {

@@ -25,6 +25,7 @@ import {
   adminRoutes,
   failure,
   json,
+  needsTwoPeople,
   type AdminRoute,
   type AdminTarget,
   type Answer,
@@ -42,9 +43,6 @@ export interface TenantFaceOptions {
 
 export const tenantPrefix = '/v1/operators/tenants/:tenant';
 export const approvalHeader = 'x-sello-approval';
-
-/** What cannot be undone. */
-const twoPeople: ReadonlySet<AdminRoute['name']> = new Set(['destroy', 'destroy-version']);
 
 /** A person's part in one request, as its records tell of it. */
 interface Trace {
@@ -212,16 +210,17 @@ class TenantRoutes {
     const { tenant, person, key, version } = trace;
     if (route.path.includes('{version}') && version === 0) throw new AdminError(404, 'no such path');
     const target: AdminTarget = { route, key, version };
-    if (twoPeople.has(route.name)) await this.#useApproval(trace);
+    if (needsTwoPeople(route)) await this.#useApproval(route, trace);
     return actions[route.name as keyof typeof actions]({ tenant, target, body, by: personId(person) });
   }
 
   /** The second person's word for just this, used up before it is done. @throws SelloError */
-  async #useApproval(trace: Trace): Promise<void> {
+  async #useApproval({ name }: AdminRoute, trace: Trace): Promise<void> {
     const { request, key, version } = trace;
     const id = request.headers[approvalHeader];
     if (typeof id !== 'string') throw new SelloError('SELLO_APPROVAL_REQUIRED');
-    const subject = await this.#subjectOf(trace, key, version === 0 ? undefined : version);
+    const mustBeDue = name !== 'schedule-deletion';
+    const subject = await this.#subjectOf(trace, key, version === 0 ? undefined : version, mustBeDue);
     const { approvedBy } = await this.#approvals(trace).use(id, subject);
     trace.rule += `, approval ${id} by ${personId(approvedBy)}`;
   }
@@ -231,7 +230,7 @@ class TenantRoutes {
     { tenant }: Trace,
     key: string,
     version: number | undefined,
-    mustBeDue = true,
+    mustBeDue: boolean,
   ): Promise<ApprovalSubject> {
     const { id, isImplicit, versions, deletion } = await tenant.keys.keyring(parseKeyName(key));
     const nowSeconds = this.#options.clock.now() / 1000;

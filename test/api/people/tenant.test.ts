@@ -2,7 +2,9 @@
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { Idp, newKey, sign } from '../../access/people/idp.ts';
-import { listenerYaml, Site, tenantsYaml } from '../../attacks/site.ts';
+import { askHttp2 } from '../../attacks/client.ts';
+import { issue } from '../../attacks/pki.ts';
+import { listenerYaml, serverAuditOff, Site, tenantsYaml } from '../../attacks/site.ts';
 import { Browser } from './browser.ts';
 
 interface Reply {
@@ -128,6 +130,10 @@ t.test('each role does what it may, in its own tenant', { timeout: 60_000 }, asy
   t.match(await olga('POST', 'acme/keys/app/rotate'), { status: 200, sealingVersion: 2 });
   t.match(await olga('POST', 'acme/keys/app/disable'), { status: 200, state: 'disabled' });
   t.match(await olga('POST', 'acme/keys/app/enable', {}), { status: 200, state: 'enabled' });
+  t.match(await ann('POST', 'acme/keys/app/schedule-deletion'), {
+    status: 403,
+    code: 'SELLO_APPROVAL_REQUIRED',
+  });
   t.match(await olga('POST', 'acme/keys/app/schedule-deletion'), {
     status: 403,
     code: 'SELLO_NOT_AUTHORIZED',
@@ -176,7 +182,7 @@ t.test('to destroy takes two people, in time, once', { timeout: 60_000 }, async 
   const stranger = as('zoe/e4', 'globex-root');
   const ask = async (body: object = { key: 'app', reason: 'leaked' }): Promise<string> => {
     const asked = await ann('POST', 'acme/approvals', body);
-    t.match(asked, { status: 201, state: 'pending', key: 'app' });
+    t.match(asked, { status: 201, state: 'pending', key: /app|other/ });
     return String(asked['id']);
   };
   const destroy = (by: typeof ann, approval?: string, key = 'app') =>
@@ -193,11 +199,20 @@ t.test('to destroy takes two people, in time, once', { timeout: 60_000 }, async 
     { status: 409, code: 'SELLO_KEY_CHANGE_REFUSED' },
     'its end was not asked for',
   );
-  t.match(await ann('POST', 'acme/keys/app/schedule-deletion'), {
-    status: 200,
-    deletion: { by: /^[0-9a-f]{64}$/ },
-  });
-  t.match(await ann('POST', 'acme/keys/other/schedule-deletion'), { status: 200 });
+  for (const key of ['app', 'other']) {
+    const path = `acme/keys/${key}/schedule-deletion`;
+    const approval = await ask({ key });
+    t.match(
+      await ann('POST', path),
+      { status: 403, code: 'SELLO_APPROVAL_REQUIRED' },
+      'the schedule would do it',
+    );
+    await bob('POST', `acme/approvals/${approval}/approve`);
+    t.match(await ann('POST', path, undefined, { 'x-sello-approval': approval }), {
+      status: 200,
+      deletion: { by: /^[0-9a-f]{64}$/ },
+    });
+  }
   t.match(await destroy(ann), { status: 403, code: 'SELLO_APPROVAL_REQUIRED' }, 'nobody alone');
   t.match(await destroy(ann, 'x'), { status: 404, code: 'SELLO_APPROVAL_NOT_FOUND' });
   const id = await ask();
@@ -282,12 +297,11 @@ t.test(
     const { as } = await office(t, { expire: '1h', use: '1ms' });
     const ann = as('ann', 'acme-root');
     const bob = as('bob', 'acme-root');
-    await ann('POST', 'acme/keys/app/schedule-deletion');
     const { id } = (await ann('POST', 'acme/approvals', { key: 'app' })) as unknown as { id: string };
     await bob('POST', `acme/approvals/${id}/approve`);
     await new Promise((resolve) => setTimeout(resolve, 20));
     const headers = { 'x-sello-approval': id };
-    t.match(await ann('POST', 'acme/keys/app/destroy', undefined, headers), {
+    t.match(await ann('POST', 'acme/keys/app/schedule-deletion', undefined, headers), {
       status: 409,
       code: 'SELLO_APPROVAL_EXPIRED',
     });
@@ -309,5 +323,48 @@ t.test(
       t.match(await ann('POST', 'acme/approvals', body), { status: 400 }, JSON.stringify(body));
     t.match(await ann('POST', 'acme/approvals', { key: 'none' }), { status: 404 });
     t.match(await ann('POST', 'acme/approvals', { key: 'app', version: 9 }), { status: 404 });
+  },
+);
+
+t.test(
+  'with dual control no certificate destroys a key, and none without it is hindered',
+  { timeout: 60_000 },
+  async (t) => {
+    const admin = issue('admin');
+    for (const dualControl of [true, false]) {
+      const site = new Site();
+      t.teardown(() => site.remove());
+      const tenant = {
+        name: 'acme',
+        admins: [admin.identity],
+        clients: { auth: 'off' },
+        keys: ['app', 'other'],
+        lifecycle: { deletionWait: '0s', quiet: '0s', dualControl },
+      };
+      await site.start(`${listenerYaml}${serverAuditOff}${tenantsYaml(tenant)}`);
+      const ask = async (method: string, path: string) => {
+        const { status, body } = await askHttp2(site.as(admin), { method, path });
+        return { status, body: body.toString() };
+      };
+      const scheduled = await ask('POST', '/admin/v1/keys/app/schedule-deletion');
+      const deleted = await ask('DELETE', '/v1/key/delete/other');
+      if (dualControl) {
+        t.match(scheduled, { status: 403, body: /SELLO_APPROVAL_REQUIRED/ });
+        t.match(await ask('POST', '/admin/v1/keys/app/destroy'), {
+          status: 403,
+          body: /SELLO_APPROVAL_REQUIRED/,
+        });
+        t.match(await ask('POST', '/admin/v1/keys/app/versions/1/destroy'), {
+          status: 403,
+          body: /SELLO_APPROVAL_REQUIRED/,
+        });
+        t.match(deleted, { status: 403, body: /not authorized: insufficient permissions/ }, 'as KES says no');
+        t.match(await ask('POST', '/admin/v1/keys/app/rotate'), { status: 200 }, 'all else goes on');
+        t.match(await ask('GET', '/v1/key/describe/other'), { status: 200 }, 'the key is there');
+      } else {
+        t.equal(scheduled.status, 200);
+        t.equal(deleted.status, 200);
+      }
+    }
   },
 );
