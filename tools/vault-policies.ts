@@ -6,10 +6,16 @@ import { policyRules, policyText, type PolicyRole } from '../src/keystores/vault
 
 const root = resolve(import.meta.dirname, '..');
 
+function custodyOf(kind: 'strict' | 'cached'): NonNullable<VaultKvConfig['custody']> {
+  return { kind, engine: 'transit', keyPrefix: 'sello-acme-', maxAgeMs: 0, maxUses: 0, maxBytes: 0 };
+}
+
 const shapes: Readonly<Record<string, Partial<VaultKvConfig>>> = {
   'kv-v1': { version: 1, recordsPrefix: undefined },
   'kv-v2': {},
   'kv-v2-transit': { transit: { engine: 'transit', key: 'sello-acme' } },
+  'transit-strict': { transit: { engine: 'transit', key: 'sello-acme' }, custody: custodyOf('strict') },
+  'transit-cached': { transit: { engine: 'transit', key: 'sello-acme' }, custody: custodyOf('cached') },
 };
 
 /** Path and content of every file. */

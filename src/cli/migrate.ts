@@ -76,6 +76,7 @@ async function run(
   }: Stores & { merge?: boolean; force?: boolean; pattern: string | undefined },
 ): Promise<MigrateResult> {
   const { migrateKeys } = await import('../keystores/index.ts');
+  const { moveKeyring, refuseCustody } = await import('../keys/index.ts');
   let shownAtMs = 0;
   try {
     return await migrateKeys({
@@ -84,6 +85,10 @@ async function run(
       merge: merge === true,
       force: force === true,
       signal: io.signal,
+      before: async (name, value) => {
+        refuseCustody(value);
+        await moveKeyring(from, to, name);
+      },
       ...(pattern === undefined ? {} : { pattern }),
       onProgress: ({ done }) => {
         if (io.stderr.isTTY !== true || performance.now() - shownAtMs < progressIntervalMs) return;

@@ -109,12 +109,16 @@ function sharedVaultFolders(tenants: readonly TenantConfig[]): IsolationProblem[
 
 function vaultFolders({ keystore }: TenantConfig) {
   if (keystore.kind !== 'vault-kv') return undefined;
-  const { engine, prefix, recordsPrefix, vault } = keystore;
+  const { custody, engine, prefix, recordsPrefix, vault } = keystore;
   const folder = (below: string): string => [sep + engine, ...(below === '' ? [] : [below])].join(sep);
   return {
     namespace: vault.namespace,
     addresses: vault.addresses,
-    folders: [folder(prefix), ...(recordsPrefix === undefined ? [] : [folder(recordsPrefix)])],
+    folders: [
+      folder(prefix),
+      ...(recordsPrefix === undefined ? [] : [folder(recordsPrefix)]),
+      ...(custody === undefined ? [] : [[sep + custody.engine, 'keys', custody.keyPrefix].join(sep)]),
+    ],
   };
 }
 

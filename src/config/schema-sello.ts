@@ -7,7 +7,7 @@ import type { TenantName } from '../tenants/name.ts';
 import { choice, count, duration, fields, flag, list, named, path, scalar, section, text } from './fields.ts';
 import type { Address } from './kinds.ts';
 import { operatorsSection } from './schema-operators.ts';
-import { vaultKvFields } from './schema-vault.ts';
+import { vaultKvFields, vaultTransitFields } from './schema-vault.ts';
 import {
   auditDeadline,
   auditMode,
@@ -226,6 +226,9 @@ const tenant = fields({
       ),
       vaultKv: Type.Optional(
         fields(vaultKvFields(secret), 'Vault’s KV engine, as KES uses it, optionally with Transit.'),
+      ),
+      vaultTransit: Type.Optional(
+        fields(vaultTransitFields(secret), 'Vault’s Transit engine: master keys never leave it.'),
       ),
       memory: Type.Optional(fields({}, 'For tests: every key is lost when the process ends.')),
     },

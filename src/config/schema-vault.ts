@@ -1,7 +1,7 @@
 /** How a Sello file describes a Vault: the connection and the login, shared by every kind of custody in it. */
 import Type from 'typebox';
 import type { Static, TSchema } from 'typebox';
-import { count, duration, fields, list, path, scalar, section } from './fields.ts';
+import { bytes, choice, count, duration, fields, list, path, scalar, section } from './fields.ts';
 
 export const vaultTiming = {
   timeout: duration('10s', 'For a whole call, with what is tried again in it.'),
@@ -148,19 +148,54 @@ export function vaultKvFields<S extends TSchema>(secret: (description: string) =
   };
 }
 
-/** The section's shape, for its type. */
-export const kvShape = fields(
-  vaultKvFields(() =>
-    Type.Object({
-      file: Type.Optional(Type.String()),
-      env: Type.Optional(Type.String()),
-      credential: Type.Optional(Type.String()),
+/** Vault Transit as the keeper of master keys, with a KV engine for what is stored beside them. */
+export function vaultTransitFields<S extends TSchema>(secret: (description: string) => S) {
+  const { version: _version, transit: _transit, prefix, records, engine, ...vault } = vaultKvFields(secret);
+  return {
+    ...vault,
+    engine,
+    prefix,
+    records,
+    mode: choice(['strict', 'cached'], {
+      default: 'cached',
+      description:
+        '`strict`: each data key is wrapped by Transit. `cached`: by an intermediate key in memory, which Transit wrapped and which is stored (docs/custody.md).',
     }),
-  ),
-);
+    transit: section('Where the master keys are.', {
+      engine: scalar<string>('vault folder', {
+        default: 'transit',
+        description: 'Mount of the Transit engine.',
+      }),
+      keyPrefix: Type.Optional(role('Names of the master keys in it begin so. Not given: `sello-TENANT-`.')),
+      key: Type.Optional(
+        role('Key that encrypts what is stored in the KV engine. Not given: `sello-TENANT`.'),
+      ),
+    }),
+    intermediate: section(
+      'Bounds of one intermediate key in one process (`cached`). They bound what it seals, never what it opens.',
+      {
+        maxAge: duration('24h', 'After this time another one seals.'),
+        maxUses: count(10_000_000, { minimum: 1, maximum: 1_000_000_000 }, 'Data keys it seals.'),
+        maxBytes: bytes('1GiB', 'Bytes it seals: a data key is 32 of them.'),
+      },
+    ),
+  };
+}
+
+const secretShape = () =>
+  Type.Object({
+    file: Type.Optional(Type.String()),
+    env: Type.Optional(Type.String()),
+    credential: Type.Optional(Type.String()),
+  });
+
+/** The sections' shapes, for their types. */
+export const kvShape = fields(vaultKvFields(secretShape));
+export const transitShape = fields(vaultTransitFields(secretShape));
 
 /** A Vault as a Sello file has it, read. */
 export type VaultKvSection = Static<typeof kvShape>;
+export type VaultTransitSection = Static<typeof transitShape>;
 
 export const extraAddresses = list(
   scalar<string>('vault address', { description: 'An address of the same Vault.' }),

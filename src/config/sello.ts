@@ -31,7 +31,7 @@ import { isName } from '../keys/names.ts';
 import { placeOf } from './trail.ts';
 import { locate } from './tree.ts';
 import type { MappingTree } from './tree.ts';
-import { vaultKvOf } from './vault.ts';
+import { vaultKvOf, vaultTransitOf } from './vault.ts';
 
 export interface SelloPlace {
   readonly file: string | undefined;
@@ -239,10 +239,15 @@ class TenantReader {
   }
 
   #keystore(): KeystoreConfig {
-    const { file, fs, memory, vaultKv } = this.#source.keystore;
+    const { file, fs, memory, vaultKv, vaultTransit } = this.#source.keystore;
     if (vaultKv !== undefined) {
       return vaultKvOf(vaultKv, this.#source.name, sourceOf, (message, ...path) =>
         this.#problems.refuse(message, this.#at('keystore', 'vaultKv', ...path)),
+      );
+    }
+    if (vaultTransit !== undefined) {
+      return vaultTransitOf(vaultTransit, this.#source.name, sourceOf, (message, ...path) =>
+        this.#problems.refuse(message, this.#at('keystore', 'vaultTransit', ...path)),
       );
     }
     if (file !== undefined) return { kind: 'file', path: file.path, rootKey: sourceOf(file.rootKey) };

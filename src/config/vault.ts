@@ -4,7 +4,7 @@ import { serviceAccountTokenFile } from '../vault/login-defaults.ts';
 import { InlineSecret } from './model.ts';
 import type { AnySecret, SecretSource, VaultConfig, VaultKvConfig, VaultLoginConfig } from './model.ts';
 import type { KesFile } from './schema-kes.ts';
-import type { VaultKvSection } from './schema-vault.ts';
+import type { VaultKvSection, VaultTransitSection } from './schema-vault.ts';
 
 /** Beside `kes`, `kes.sello`: KES lists folders below its own alone. Undefined where the keys are at the top of the engine. */
 export function recordsPrefixOf(prefix: string, given?: string): string | undefined {
@@ -33,6 +33,30 @@ export function vaultKvOf(
     prefix,
     transit: kv.transit === undefined ? undefined : { engine: kv.transit.engine, key: kv.transit.key },
     recordsPrefix: kv.version === 1 ? undefined : recordsPrefix,
+  };
+}
+
+export function vaultTransitOf(
+  section: VaultTransitSection,
+  tenant: string,
+  sourceOf: SecretOf,
+  refuse: Refuse,
+): VaultKvConfig {
+  const { intermediate, mode, transit, ...rest } = section;
+  const kv = vaultKvOf({ ...rest, version: 2 }, tenant, sourceOf, refuse);
+  if (kv.recordsPrefix === undefined)
+    refuse(`'records' is missing: with the keys at the top of the engine, name a folder for them`);
+  return {
+    ...kv,
+    transit: { engine: transit.engine, key: transit.key ?? `sello-${tenant}` },
+    custody: {
+      kind: mode,
+      engine: transit.engine,
+      keyPrefix: transit.keyPrefix ?? `sello-${tenant}-`,
+      maxAgeMs: intermediate.maxAge,
+      maxUses: intermediate.maxUses,
+      maxBytes: intermediate.maxBytes,
+    },
   };
 }
 

@@ -12,6 +12,7 @@ export {
 } from './ciphertext.ts';
 export { formatInstant, instantFromDate, parseInstant, zeroInstant, type Instant } from './instant.ts';
 export { MasterKey, masterKeyBytes, type KeyFacts } from './material.ts';
+export { moveKeyring, refuseCustody } from './move-keyring.ts';
 export { isName, maxNameLength, parseKeyName, type KeyName } from './names.ts';
 export { formatStoredKey, parseStoredKey } from './stored-key.ts';
 export type { KeyDescription } from './keyring.ts';

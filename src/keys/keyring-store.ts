@@ -245,6 +245,8 @@ export class KeyringStore {
     const recorded = this.hasRecords && (await this.#mayHaveRecord(name));
     const found = recorded ? await this.#readRecord(name) : undefined;
     if (found === undefined) {
+      // Without a keyring nobody can have asked for its end.
+      if (isDue) throw (await this.#hasValue(name)) ? noDeletion() : new SelloError('SELLO_KEY_NOT_FOUND');
       await this.#deleteWithoutRecord(name);
       return;
     }
@@ -814,6 +816,10 @@ function parsed(value: Buffer): MasterKey {
 
 function instantOf(seconds: number): Instant {
   return instantFromDate(new Date(seconds * 1000));
+}
+
+function noDeletion(): SelloError {
+  return new SelloError('SELLO_KEY_CHANGE_REFUSED', { detail: 'no deletion is scheduled' });
 }
 
 function unreadable(detail: string): SelloError {

@@ -11,6 +11,8 @@ import { maxPageNames } from './limits.ts';
 export interface MigrateOptions {
   readonly from: Keystore;
   readonly to: Keystore;
+  /** Copies what belongs to a key beside its value, before it; may refuse. */
+  readonly before?: (name: KeyName, value: Buffer) => Promise<void>;
   /** A differing key of the target stays, and is listed as skipped. */
   readonly merge?: boolean;
   /** A differing key of the target is replaced by the source's. */
@@ -69,7 +71,7 @@ export async function migrateKeys(options: MigrateOptions): Promise<MigrateResul
 
   const migrate = async (name: KeyName): Promise<void> => {
     signal?.throwIfAborted();
-    const outcome = await migrateKey(from, to, name, { merge, force });
+    const outcome = await migrateKey(from, to, name, { merge, force, before: options.before });
     if (outcome.kind === 'skipped') skipped.push({ name, reason: outcome.reason });
     else if (outcome.kind === 'failed') failed.push({ name, code: outcome.code, detail: outcome.detail });
     else counts[outcome.kind]++;
@@ -129,11 +131,21 @@ async function migrateKey(
   from: Keystore,
   to: Keystore,
   name: KeyName,
-  { merge, force }: { merge: boolean; force: boolean },
+  { before, merge, force }: { merge: boolean; force: boolean; before: MigrateOptions['before'] },
 ): Promise<Outcome> {
   let value: Buffer | undefined;
   try {
     value = await from.read(name);
+    try {
+      await before?.(name, value);
+    } catch (error) {
+      if (merge && hasCode(error, 'SELLO_KEY_EXISTS'))
+        return {
+          kind: 'skipped',
+          reason: error.detail ?? 'the target holds another key of this name, which stays',
+        };
+      throw error;
+    }
     try {
       await to.create(name, value);
       return (await holds(to, name, value)) ? { kind: 'copied' } : unverified;

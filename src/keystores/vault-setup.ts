@@ -40,7 +40,14 @@ export function policyRules(config: VaultKvConfig, role: PolicyRole): PolicyRule
   return role === 'runtime' ? runtimeRules(config) : administratorRules(config);
 }
 
-function runtimeRules({ engine, prefix, version, transit, recordsPrefix }: VaultKvConfig): PolicyRule[] {
+function runtimeRules({
+  custody,
+  engine,
+  prefix,
+  version,
+  transit,
+  recordsPrefix,
+}: VaultKvConfig): PolicyRule[] {
   const folder = joined(prefix);
   const keys: PolicyRule[] =
     version === 1
@@ -95,12 +102,41 @@ function runtimeRules({ engine, prefix, version, transit, recordsPrefix }: Vault
     ...keys,
     ...records,
     ...wrapping,
+    ...(custody === undefined ? [] : custodyRules(custody)),
     {
       path: 'auth/token/lookup-self',
       capabilities: ['read'],
       about: 'tell a token that ended from a right that is missing',
     },
     { path: 'auth/token/renew-self', capabilities: ['update'], about: 'renew the token' },
+  ];
+}
+
+/** Master keys in Transit: the server makes, uses, rotates and ends them, and can read none. */
+function custodyRules({ engine, keyPrefix, kind }: NonNullable<VaultKvConfig['custody']>): PolicyRule[] {
+  const name = `${keyPrefix}*`;
+  return [
+    {
+      path: `${engine}/keys/${name}`,
+      capabilities: ['read', 'update', 'delete'],
+      about:
+        'master keys: make, look at, rotate, end (what is allowed below a key is, too); none can be exported',
+    },
+    {
+      path: `${engine}/encrypt/${name}`,
+      capabilities: ['update'],
+      about: 'wrap keys (without `create`, no master key is made by mistake)',
+    },
+    { path: `${engine}/decrypt/${name}`, capabilities: ['update'], about: 'unwrap keys' },
+    ...(kind === 'cached'
+      ? ([
+          {
+            path: `${engine}/rewrap/${name}`,
+            capabilities: ['update'],
+            about: 'put stored intermediate keys under the newest version',
+          },
+        ] satisfies PolicyRule[])
+      : []),
   ];
 }
 

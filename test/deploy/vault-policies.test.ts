@@ -58,9 +58,28 @@ async function runtimeFailures(vault: Vault, config: VaultKvConfig, token: strin
     await attempt('list records', () => records.list('a', { limit: 10 }));
     await attempt('end a record', () => records.delete('a/goes', 1));
   }
+  const { custody } = store;
+  if (custody !== undefined) {
+    const id = `id${String(Date.now())}`;
+    const context = Buffer.alloc(32, 1);
+    const wrap = async () =>
+      (await custody.keys.wrap('there', [{ key: Buffer.alloc(32, 2), context }], 1))[0]!;
+    await attempt('make a master key', () => custody.keys.create(id));
+    await attempt('look at a master key', () => custody.keys.latestVersion('there'));
+    await attempt('rotate a master key', () => custody.keys.rotate('there'));
+    await attempt('wrap a key', wrap);
+    await attempt('unwrap a key', () => custody.keys.unwrap('there', [{ wrapped: wrappedThere, context }]));
+    if (custody.mode.kind === 'cached')
+      await attempt('rewrap a key', () => custody.keys.rewrap('there', [{ wrapped: wrappedThere, context }]));
+    await attempt('end a master key', () => custody.keys.delete('goes'));
+    await attempt('end versions', () => custody.keys.destroyBelow('there', 1));
+  }
   await store.close();
   return failed;
 }
+
+/** A key that the master key `there` wrapped, made with all rights. */
+let wrappedThere: Buffer;
 
 let agents: { address: string; token: string }[] = [];
 
@@ -81,6 +100,10 @@ async function startAgent(t: Test, vault: Vault, token: string): Promise<void> {
     return { status: answer.status, body: answer.body };
   });
   agents = [...agents, { address: agent.address, token }];
+}
+
+function custodyOf(kind: 'strict' | 'cached'): NonNullable<VaultKvConfig['custody']> {
+  return { kind, engine: 'transit', keyPrefix: 'sello-', maxAgeMs: 3_600_000, maxUses: 1000, maxBytes: 1e9 };
 }
 
 const found = await needTools(t, 'vault');
@@ -105,10 +128,17 @@ if (found !== undefined) {
     pick: (rules: PolicyRule[]) => PolicyRule[],
   ): Promise<string[]> => {
     const prefix = `p${String(made++)}`;
-    const config = kvConfig(vault, { prefix, recordsPrefix: `${prefix}.sello`, ...change });
+    const custody =
+      change.custody === undefined ? undefined : { ...change.custody, keyPrefix: `sello-${prefix}-` };
+    const config = kvConfig(vault, { prefix, recordsPrefix: `${prefix}.sello`, ...change, custody });
     const full = await openKeystore(config, { env: {} });
     await full.create(parseKeyName('there'), Buffer.from('value'));
     for (const path of ['a/there', 'a/goes']) await full.records?.write(path, Buffer.from('v'), 0);
+    if (full.custody !== undefined) {
+      for (const id of ['there', 'goes']) await full.custody.keys.create(id);
+      const item = { key: Buffer.alloc(32, 2), context: Buffer.alloc(32, 1) };
+      wrappedThere = (await full.custody.keys.wrap('there', [item], 1))[0]!;
+    }
     await full.close();
     const token = await vault.tokenWith(`${prefix}-${role}`, policyText(pick(policyRules(config, role))), {
       no_default_policy: true,
@@ -122,6 +152,16 @@ if (found !== undefined) {
     'KV version 1': { engine: 'kv1', version: 1, recordsPrefix: undefined },
     'KV version 2': { engine: 'kv2' },
     'KV version 2 with Transit': { engine: 'kv2', transit: { engine: 'transit', key: 'wrap' } },
+    'Transit, strict': {
+      engine: 'kv2',
+      transit: { engine: 'transit', key: 'wrap' },
+      custody: custodyOf('strict'),
+    },
+    'Transit, cached': {
+      engine: 'kv2',
+      transit: { engine: 'transit', key: 'wrap' },
+      custody: custodyOf('cached'),
+    },
   };
   for (const [shape, change] of Object.entries(shapes)) {
     t.test(`${shape}: the runtime policy is enough for all that the server does`, async (t) => {

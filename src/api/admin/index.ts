@@ -4,4 +4,3 @@ export { adminPrefix, adminRoutes, needsTwoPeople } from './routes.ts';
 export { actions, type AdminCall } from './actions.ts';
 export { AdminError, failure, json, type Answer } from './answers.ts';
 export type { AdminRoute, AdminRouteName, AdminTarget } from './routes.ts';
-export { checkBody } from './schemas.ts';

@@ -1,7 +1,7 @@
 /** What the key routes do, once a caller is authorised: parse, call keys/, build the answer. */
 import { SelloError } from '../../errors.ts';
 import { isName, parseKeyName, type KeyName } from '../../keys/names.ts';
-import type { KeyAlgorithm } from '../../keys/index.ts';
+import { versionOfCiphertext, type KeyAlgorithm } from '../../keys/index.ts';
 import {
   ciphertextAnswer,
   dataKeyAnswer,
@@ -101,9 +101,10 @@ const generate: NamedHandler = (call, name) => {
     bytes.length === 0 && !declared ? {} : parseObject(bytes, { context: 'bytes', version: 'text' });
   if (request === undefined) return closing(call, invalidBody);
   call.context = request.context;
-  return then(call.tenant.keys.issue(name, request.context ?? none), ({ plaintext, ciphertext }) =>
-    closing(call, dataKeyAnswer(plaintext, ciphertext)),
-  );
+  return then(call.tenant.keys.issue(name, request.context ?? none), ({ plaintext, ciphertext, version }) => {
+    call.keyVersion = version;
+    return closing(call, dataKeyAnswer(plaintext, ciphertext));
+  });
 };
 
 const encrypt: NamedHandler = (call, name) => {
@@ -112,6 +113,7 @@ const encrypt: NamedHandler = (call, name) => {
   call.context = request.context;
   const plaintext = request.plaintext ?? none;
   return then(call.tenant.keys.encrypt(name, plaintext, request.context ?? none), (ciphertext) => {
+    call.keyVersion = versionOfCiphertext(ciphertext);
     plaintext.fill(0);
     call.body.bytes.fill(0);
     return closing(call, ciphertextAnswer(ciphertext));
@@ -122,10 +124,11 @@ const decrypt: NamedHandler = (call, name) => {
   const request = parseObject(call.body.bytes, { ciphertext: 'bytes', context: 'bytes', version: 'text' });
   if (request === undefined) return closing(call, invalidBody);
   call.context = request.context;
-  return then(
-    call.tenant.keys.unwrap(name, request.ciphertext ?? none, request.context ?? none),
-    (plaintext) => closing(call, plaintextAnswer(plaintext)),
-  );
+  const ciphertext = request.ciphertext ?? none;
+  return then(call.tenant.keys.unwrap(name, ciphertext, request.context ?? none), (plaintext) => {
+    call.keyVersion = versionOfCiphertext(ciphertext);
+    return closing(call, plaintextAnswer(plaintext));
+  });
 };
 
 /** KES until 2023-10: all or nothing, at most 1,000. */

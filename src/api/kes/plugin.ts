@@ -56,6 +56,8 @@ export interface KesCall {
   readonly server: ServerInfo;
   /** For the audit record: SHA-256 of the encryption context. */
   context: Buffer | undefined;
+  /** For the audit record: the version of the key that sealed or opened. */
+  keyVersion: number | undefined;
 }
 
 export type Handler = (call: KesCall) => Answer | Promise<Answer>;
@@ -257,6 +259,7 @@ class KesExchange {
       body: noBody,
       server: this.#server,
       context: undefined,
+      keyVersion: undefined,
     };
     trace.call = call;
     if (changesKeys.has(route.operation) && tenant.audit.trouble !== undefined) {
@@ -520,6 +523,7 @@ class KesExchange {
       path: target.kind === 'route' ? target.path : raw.originalUrl,
       operation: route?.operation,
       key: target.kind === 'route' && target.route.path.startsWith('/v1/key/') ? target.name : undefined,
+      keyVersion: call?.keyVersion,
       bucket: object?.bucket,
       object: object?.object,
       contextSha256: context === undefined ? undefined : hash('sha256', context, 'hex'),

@@ -41,6 +41,7 @@ func main() {
 	connections := flag.Int("conns", 1, "connections that the callers share, with -h2")
 	warm := flag.Duration("warm", time.Second, "time before measuring")
 	measured := flag.Duration("d", 3*time.Second, "time measured")
+	token := flag.String("token", "", "for a Vault: sent as X-Vault-Token")
 	want := flag.Int("want", http.StatusOK, "expected status; any other is an error")
 	flag.Parse()
 
@@ -83,7 +84,7 @@ func main() {
 				if from.After(end) {
 					break
 				}
-				if why := once(client, *method, *url, payload, *want); why != "" {
+				if why := once(client, *method, *url, *token, payload, *want); why != "" {
 					failed[why]++
 				}
 				if from.After(begin) {
@@ -114,10 +115,13 @@ func main() {
 }
 
 // once sends one request and reads the whole answer. It returns why it failed, or nothing.
-func once(client *http.Client, method, url string, payload []byte, want int) string {
+func once(client *http.Client, method, url, token string, payload []byte, want int) string {
 	request, err := http.NewRequest(method, url, bytes.NewReader(payload))
 	if err != nil {
 		return err.Error()
+	}
+	if token != "" {
+		request.Header.Set("X-Vault-Token", token)
 	}
 	response, err := client.Do(request)
 	if err != nil {
