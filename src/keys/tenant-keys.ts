@@ -7,7 +7,7 @@ import type { Face } from '../access/operations.ts';
 import type { CacheConfig } from '../config/model.ts';
 import { wipe } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
-import type { Keystore, ListOptions, NamePage } from '../keystores/index.ts';
+import type { Keystore, ListOptions, NamePage, RecordStore } from '../keystores/index.ts';
 import { KeyCache } from './cache.ts';
 import type { DataKey } from './ciphertext.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
@@ -409,6 +409,11 @@ export class TenantKeys {
   /** Ends a key whose deletion was scheduled and is due. */
   async completeDeletion(name: KeyName, by: string): Promise<void> {
     await this.#changed(name, () => this.#keyrings.delete(name, this.#by(by), true));
+  }
+
+  /** The store's small records, for what is kept beside the keys; undefined where it has none. */
+  get records(): RecordStore | undefined {
+    return this.#store.records;
   }
 
   /** The keyring as it is in the store now. @throws SelloError SELLO_KEY_NOT_FOUND */
