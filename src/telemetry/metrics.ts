@@ -302,6 +302,8 @@ class PrometheusMetrics implements Metrics {
   cache(tenant: string, read: () => CacheCounts): () => void {
     const label = this.#tenantLabel(tenant);
     for (const kind of keyAlarmKinds) this.#keyAlarms.with(label, kind);
+    // Until they are counted for the first time.
+    this.#agedKeys.with(label);
     const stops = (['hits', 'misses', 'negative', 'stale', 'evictions'] as const).map((name) =>
       this.#cache[name].with(label).follow(() => read()[name]),
     );

@@ -12,12 +12,11 @@ import { ToolMissing } from './tools.ts';
 const run = promisify(execFile);
 
 export const debianPrograms = {
-  prometheus: { package: 'prometheus', names: ['prometheus'] },
-  promtool: { package: 'prometheus', names: ['promtool'] },
-  // Upstream calls it `alertmanager`.
-  alertmanager: { package: 'prometheus-alertmanager', names: ['prometheus-alertmanager', 'alertmanager'] },
-  amtool: { package: 'prometheus-alertmanager', names: ['amtool'] },
-} as const satisfies Record<string, { package: string; names: readonly string[] }>;
+  prometheus: { package: 'prometheus' },
+  promtool: { package: 'prometheus' },
+  // Of the server itself Debian's build wants files below /usr/share: tools.ts builds that one.
+  amtool: { package: 'prometheus-alertmanager' },
+} as const satisfies Record<string, { package: string }>;
 
 export type DebianProgram = keyof typeof debianPrograms;
 
@@ -25,16 +24,16 @@ const downloadTimeoutMs = 120_000;
 
 /** Path of the program. Rejects with {@link ToolMissing} when it cannot be had here. */
 export async function findProgram(name: DebianProgram): Promise<string> {
-  const { package: wanted, names } = debianPrograms[name];
+  const { package: wanted } = debianPrograms[name];
   const cache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'sello', 'debian');
   const unpacked = join(cache, wanted);
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), join(unpacked, 'usr', 'bin')];
-  const found = await firstProgram(folders, names);
+  const found = await firstProgram(folders, name);
   if (found !== undefined) return found;
   await mkdir(cache, { recursive: true });
   await unpack(wanted, cache, unpacked);
-  const fresh = await firstProgram(folders, names);
-  if (fresh === undefined) throw new ToolMissing(`Debian's package ${wanted} has no ${names.join(' or ')}`);
+  const fresh = await firstProgram(folders, name);
+  if (fresh === undefined) throw new ToolMissing(`Debian's package ${wanted} has no ${name}`);
   return fresh;
 }
 
@@ -58,11 +57,8 @@ export async function needPrograms<const N extends DebianProgram>(
   return paths as Record<N, string>;
 }
 
-async function firstProgram(
-  folders: readonly string[],
-  names: readonly string[],
-): Promise<string | undefined> {
-  for (const path of folders.flatMap((folder) => names.map((name) => join(folder, name)))) {
+async function firstProgram(folders: readonly string[], name: string): Promise<string | undefined> {
+  for (const path of folders.filter((folder) => folder !== '').map((folder) => join(folder, name))) {
     const isThere = await access(path, constants.X_OK).then(
       () => true,
       () => false,
