@@ -80,6 +80,17 @@ export const errorKinds = {
   },
   SELLO_SSE_REFUSED: { retryable: false, message: 'this encryption is not allowed here' },
   SELLO_API_KEY_INVALID: { retryable: false, message: 'API key is not valid' },
+  SELLO_LOGIN_REFUSED: { retryable: false, message: 'sign-in is not accepted' },
+  SELLO_LOGIN_UNAVAILABLE: { retryable: true, message: 'sign-in cannot be checked now' },
+  SELLO_REQUEST_FORGED: { retryable: false, message: 'request does not come from this site' },
+  SELLO_APPROVAL_NOT_FOUND: { retryable: false, message: 'approval does not exist' },
+  SELLO_APPROVAL_REQUIRED: { retryable: false, message: 'a second person has not approved this' },
+  SELLO_APPROVAL_SAME_PERSON: {
+    retryable: false,
+    message: 'a different person has to approve this',
+  },
+  SELLO_APPROVAL_EXPIRED: { retryable: false, message: 'approval has expired' },
+  SELLO_APPROVAL_USED: { retryable: false, message: 'approval was used or withdrawn' },
   SELLO_INTERNAL: { retryable: true, message: 'internal error' },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -7,6 +7,7 @@ import { parseConfig } from '../src/config/index.ts';
 import type {
   AuditConfig,
   CacheConfig,
+  LifecycleConfig,
   LimitsConfig,
   ObjectsConfig,
   QuotaConfig,
@@ -26,6 +27,10 @@ const identity = 'a'.repeat(64);
 const config = parseConfig(
   `version: sello/v1
 listeners: [{address: "127.0.0.1:0", tls: {cert: server.crt, key: server.key}}]
+operators:
+  address: "127.0.0.1:0"
+  tls: {cert: server.crt, key: server.key}
+  oidc: {main: {issuer: "https://idp.example", audiences: [a], rolesClaim: [r], roles: [{value: v, tenant: app, role: auditor}]}}
 tenants: [{name: app, admins: [${identity}], clients: {auth: off}, keystore: {fs: {path: keys}}, objects: {key: sse}}]
 `,
   { file: path.resolve('sello.yaml'), env: {} },
@@ -44,6 +49,7 @@ tenants:
 ).tenants[0]!;
 if (keystore.kind !== 'vault-kv') throw new Error('another keystore');
 const trail = tenant.audit.trail!;
+const operators = config.operators!;
 
 const fields: Record<
   string,
@@ -55,17 +61,21 @@ const fields: Record<
   | ObjectsConfig
   | ObjectsConfig['bucketKeys']
   | VaultConfig
+  | LifecycleConfig
   | Record<string, number>
 > = {
   limits: config.limits,
   'limits.http2': config.limits.http2,
   'tenants[].quota': tenant.quota,
+  'tenants[].lifecycle': tenant.lifecycle,
   cache: tenant.cache,
   audit: config.serverAudit,
   objects: tenant.objects!,
   'objects.bucketKeys': tenant.objects!.bucketKeys,
   'audit.checkpoint': { records: trail.checkpointRecords, interval: trail.checkpointMs },
   vaultKv: keystore.vault,
+  'operators.sessions': { idle: operators.sessions.idleMs, absolute: operators.sessions.absoluteMs },
+  'operators.approvals': { expire: operators.approvals.lifeMs, use: operators.approvals.useWithinMs },
   'audit.segment': { size: trail.segmentBytes, age: trail.segmentAgeMs },
 };
 

@@ -6,5 +6,9 @@ export const operations = [
 
 export type Operation = (typeof operations)[number];
 
+export function isOperation(value: unknown): value is Operation {
+  return (operations as readonly unknown[]).includes(value);
+}
+
 /** The wire face a request came in by. KES patterns grant routes of the `kes` face alone; denies hold on every face. */
 export type Face = 'kes' | 'transit' | 'objects' | 'admin';

@@ -16,6 +16,7 @@ import type {
   Config,
   ConfigNotice,
   ListenerConfig,
+  OperatorsConfig,
   AnySecret,
   TenantConfig,
   VaultConfig,
@@ -38,6 +39,7 @@ export async function checkConfig(config: Config, options: CheckOptions = {}): P
   const check = new Check(options.nowMs ?? Date.now(), options.env ?? process.env);
   for (const listener of config.listeners) await check.listener(listener);
   for (const tenant of config.tenants) await check.tenant(tenant);
+  if (config.operators !== undefined) await check.operators(config.operators);
   await check.audit('the server', config.serverAudit);
   return check.notices;
 }
@@ -81,6 +83,20 @@ class Check {
     await this.audit(whose, tenant.audit);
     if (tenant.admins.length === 0 && tenant.policies.every(({ identities }) => identities.length === 0)) {
       this.#word(`${whose} has no admin and no identity in a policy: nobody can use it`);
+    }
+  }
+
+  async operators({ host, port, tls, oidc, ldap }: OperatorsConfig): Promise<void> {
+    await this.listener({ host, port, tls, serverNames: [] });
+    for (const { name, caFile, client } of oidc) {
+      const whose = `OpenID provider '${name}'`;
+      if (caFile !== undefined) await this.#authorities(whose, caFile);
+      if (client?.secret !== undefined) await this.#secret(`client secret of ${whose}`, client.secret);
+    }
+    for (const { name, caFile, bind } of ldap) {
+      const whose = `directory '${name}'`;
+      if (caFile !== undefined) await this.#authorities(whose, caFile);
+      if (bind.by === 'service') await this.#secret(`password for ${whose}`, bind.password);
     }
   }
 

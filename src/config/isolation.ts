@@ -163,12 +163,16 @@ function sharedAuditFiles({ tenants, serverAudit }: Config): IsolationProblem[] 
   return problems;
 }
 
-function sharedAddresses({ listeners, probes }: Config): IsolationProblem[] {
+function sharedAddresses({ listeners, probes, operators }: Config): IsolationProblem[] {
   const all = listeners.map((listener, i) => ({
     ...listener,
     path: ['listeners', i, 'address'] as (string | number)[],
   }));
-  const addresses = [...all, ...(probes === undefined ? [] : [{ ...probes, path: ['probes'] }])];
+  const addresses = [
+    ...all,
+    ...(operators === undefined ? [] : [{ ...operators, path: ['operators', 'address'] }]),
+    ...(probes === undefined ? [] : [{ ...probes, path: ['probes'] }]),
+  ];
   return pairs(addresses).flatMap(([a, b]) => {
     if (a.port !== b.port || a.port === 0 || !hostsOverlap(a.host, b.host)) return [];
     const message = `two listeners have the address ${b.host}:${b.port}`;

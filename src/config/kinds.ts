@@ -6,6 +6,7 @@ import { isIP, BlockList } from 'node:net';
 import { resolve } from 'node:path';
 import { operations } from '../access/operations.ts';
 import { parseIdentity } from '../access/identity.ts';
+import { normalizeDn, parseLdapUrl } from '../access/people/ldap-names.ts';
 import { isName } from '../keys/names.ts';
 import { parseTenantName } from '../tenants/name.ts';
 import { isVaultFolder, segmentsOf } from '../vault/path.ts';
@@ -83,6 +84,35 @@ export const kinds = {
     means: "a tenant name: 1 to 63 of 'a-z', '0-9' and '-', with '-' neither first nor last",
     pattern: '^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$',
     parse: parseTenantName,
+  },
+  'tenant name or *': {
+    means: "a tenant name, or '*' for every tenant",
+    pattern: '^(?:\\*|[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)$',
+    parse: (text) => (text === '*' ? text : parseTenantName(text)),
+  },
+  'issuer URL': {
+    means: "the URL of an issuer as its tokens have it, such as 'https://idp.example.org/realms/main'",
+    parse: parseIssuer,
+  },
+  origin: {
+    means: "an address as browsers have it: 'https://sello.example.org:7375'",
+    parse: (text) =>
+      URL.canParse(text) && text === new URL(text).origin && text.startsWith('https:') ? text : undefined,
+    explain: (text) =>
+      text.startsWith('https://') && text.endsWith('/') ? 'it ends without a slash' : undefined,
+  },
+  'LDAP URL': {
+    means: "'ldaps://host:636', or 'ldap://host:389', which is upgraded to TLS before anything is said",
+    parse: (text) => (parseLdapUrl(text) === undefined ? undefined : text),
+  },
+  'distinguished name': {
+    means: "a distinguished name such as 'cn=key admins,ou=groups,dc=example,dc=org'",
+    parse: (text) => (normalizeDn(text) === undefined ? undefined : text),
+  },
+  'attribute name': {
+    means: "the name of an LDAP attribute, such as 'uid'",
+    pattern: '^[A-Za-z][A-Za-z0-9-]{0,63}$',
+    parse: (text) => (/^[A-Za-z][A-Za-z0-9-]{0,63}$/.test(text) ? text : undefined),
   },
   'key name': {
     means: "a key name: 1 to 80 of 'A-Z', 'a-z', '0-9', '_' and '-', with '-' neither first nor last",
@@ -189,6 +219,13 @@ function parseHttpUrl(text: string): string | undefined {
   if (username !== '' || password !== '') return undefined;
   const isLoopback = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
   return protocol === 'https:' || (protocol === 'http:' && isLoopback) ? href : undefined;
+}
+
+/** Kept as it is: tokens are compared with it byte by byte, a slash at its end included. */
+function parseIssuer(text: string): string | undefined {
+  const url = parseHttpUrl(text);
+  if (url === undefined || /[?#\s]/.test(text)) return undefined;
+  return url === text || url === `${text}/` ? text : undefined;
 }
 
 function explainAddress(text: string): string | undefined {

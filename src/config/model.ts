@@ -5,6 +5,8 @@
 import { hash } from 'node:crypto';
 import type { Identity } from '../access/identity.ts';
 import type { Operation } from '../access/operations.ts';
+import type { TokenAlgorithm } from '../access/people/token-algorithms.ts';
+import type { RoleGrant } from '../access/people/roles.ts';
 import type { TenantName } from '../tenants/name.ts';
 
 export interface Config {
@@ -21,6 +23,8 @@ export interface Config {
   /** Stream for refusals before a tenant is known. */
   readonly serverAudit: AuditConfig;
   readonly tenants: readonly TenantConfig[];
+  /** Not given: people have no way in. */
+  readonly operators?: OperatorsConfig | undefined;
   /** Upper bound in which deletes, policy changes and revocations reach every process. */
   readonly propagationMs: number;
   /** Things a person should know about this file: legacy fields, patterns that never match. Each has a line where known. */
@@ -40,6 +44,74 @@ export interface ListenerConfig {
   readonly tls: TlsConfig;
   /** When not empty: SNI and :authority must be one of these (a missing SNI is accepted). */
   readonly serverNames: readonly string[];
+}
+
+/** The listener for people, and how they prove who they are. */
+export interface OperatorsConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsConfig;
+  /** Origin as browsers see it; undefined: no login by browser. */
+  readonly url: string | undefined;
+  readonly sessions: { readonly idleMs: number; readonly absoluteMs: number };
+  /** Dual control. */
+  readonly approvals: { readonly lifeMs: number; readonly useWithinMs: number };
+  readonly oidc: readonly OidcConfig[];
+  readonly ldap: readonly LdapConfig[];
+}
+
+/** An OpenID provider. A claim is a list of names, from the outside in. */
+export interface OidcConfig {
+  readonly name: string;
+  readonly issuer: string;
+  readonly alsoIssuers: readonly string[];
+  readonly audiences: readonly string[];
+  readonly client:
+    | {
+        readonly id: string;
+        /** undefined: a public client. */
+        readonly secret: SecretSource | undefined;
+        readonly authentication: 'basic' | 'post';
+        readonly scopes: readonly string[];
+      }
+    | undefined;
+  readonly authorizedParties: readonly string[];
+  readonly algorithms: readonly TokenAlgorithm[];
+  readonly clockSkewMs: number;
+  readonly maxTokenAgeMs: number;
+  readonly bearer: 'any' | 'at+jwt';
+  readonly rolesClaim: readonly string[];
+  readonly roles: readonly (RoleGrant & { readonly claim: readonly string[] | undefined })[];
+  readonly require: Readonly<Record<string, string>>;
+  readonly subjectClaim: readonly string[];
+  readonly nameClaims: readonly (readonly string[])[];
+  readonly stableClaim: readonly string[] | undefined;
+  readonly revoked: readonly string[];
+  readonly caFile: string | undefined;
+  readonly timeoutMs: number;
+  readonly keys: { readonly freshMs: number; readonly keptMs: number };
+}
+
+/** A directory. */
+export interface LdapConfig {
+  readonly name: string;
+  /** `ldaps:`, or `ldap:` with StartTLS. */
+  readonly url: string;
+  readonly caFile: string | undefined;
+  readonly bind:
+    | { readonly by: 'service'; readonly dn: string; readonly password: SecretSource }
+    | { readonly by: 'template'; readonly template: string };
+  readonly userBase: string;
+  readonly userFilter: string;
+  readonly idAttribute: string;
+  readonly nameAttribute: string;
+  readonly stableAttribute: string | undefined;
+  readonly groups:
+    | { readonly by: 'attribute'; readonly attribute: string }
+    | { readonly by: 'search'; readonly base: string; readonly attribute: string; readonly nested: boolean };
+  readonly roles: readonly RoleGrant[];
+  readonly timeoutMs: number;
+  readonly revoked: readonly string[];
 }
 
 export interface TlsConfig {
@@ -338,6 +410,8 @@ export interface LifecycleConfig {
   readonly deletionWaitMs: number;
   /** A version that opened something within this time is not destroyed. */
   readonly quietMs: number;
+  /** Nobody destroys alone: by certificate not at all, people by two (docs/people.md). */
+  readonly dualControl: boolean;
 }
 
 export interface KesFaceConfig {

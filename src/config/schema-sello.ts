@@ -6,6 +6,7 @@ import type { Operation } from '../access/operations.ts';
 import type { TenantName } from '../tenants/name.ts';
 import { choice, count, duration, fields, flag, list, named, path, scalar, section, text } from './fields.ts';
 import type { Address } from './kinds.ts';
+import { operatorsSection } from './schema-operators.ts';
 import { vaultKvFields, vaultTransitFields } from './schema-vault.ts';
 import {
   auditDeadline,
@@ -44,24 +45,26 @@ const secret = (description: string) =>
     { additionalProperties: false, minProperties: 1, maxProperties: 1, description },
   );
 
+const tls = fields(
+  {
+    cert: path('Certificate and intermediates, PEM.'),
+    key: path('Private key, PEM.'),
+    keyPassword: Type.Optional(secret('Password of an encrypted private key.')),
+    minVersion: choice(['TLSv1.2', 'TLSv1.3'], {
+      default: 'TLSv1.3',
+      description: 'Lowest TLS version.',
+    }),
+  },
+  'The server’s certificate. Files are read again when they change.',
+);
+
 const listener = fields({
   address: scalar<Address>('address', { description: 'IP address and port.' }),
   serverNames: list(
     scalar<string>('server name', { description: 'A DNS name.' }),
     'When not empty, SNI and `:authority` must be one of these; a missing SNI is accepted.',
   ),
-  tls: fields(
-    {
-      cert: path('Certificate and intermediates, PEM.'),
-      key: path('Private key, PEM.'),
-      keyPassword: Type.Optional(secret('Password of an encrypted private key.')),
-      minVersion: choice(['TLSv1.2', 'TLSv1.3'], {
-        default: 'TLSv1.3',
-        description: 'Lowest TLS version.',
-      }),
-    },
-    'The server’s certificate. Files are read again when they change.',
-  ),
+  tls,
 });
 
 const conditions = section('All of these must hold for the rule to count.', {
@@ -275,6 +278,7 @@ const tenant = fields({
 export const selloSchema = fields({
   version: choice([selloVersion], { description: 'Tells this dialect from a KES file.' }),
   listeners: Type.Array(listener, { minItems: 1, description: 'Addresses that serve keys, over TLS.' }),
+  operators: Type.Optional(operatorsSection(tls)),
   probes: scalar<Address | 'off'>('optional address', {
     default: '127.0.0.1:7374',
     description: 'Plain HTTP listener for `/livez`, `/readyz` and `/metrics`, or `off`.',

@@ -82,6 +82,10 @@ export const lifecycle = section('How keys and their versions end (docs/rotation
     'The least time between asking for the end of a key or a version and its end. Until then it can be called off.',
   ),
   quiet: duration('720h', 'A version that opened something within this time is not destroyed.'),
+  dualControl: flag(
+    false,
+    'Destroying takes two people, on the operators’ listener: no certificate, and no KES client, deletes a key.',
+  ),
 });
 
 export const cacheBounds = {

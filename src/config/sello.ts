@@ -16,9 +16,11 @@ import type {
   RuleConditions,
   SecretSource,
   TenantConfig,
+  TlsConfig,
 } from './model.ts';
 import type { ProblemList } from './problem.ts';
 import { read } from './reader.ts';
+import { operatorsOf } from './operators.ts';
 import { objectsOf } from './objects.ts';
 import { routesOf } from './routes.ts';
 import { selloSchema } from './schema-sello.ts';
@@ -49,18 +51,18 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
     listeners: file.listeners.map(({ address, serverNames, tls }, i) => ({
       ...address,
       serverNames,
-      tls: {
-        certFile: tls.cert,
-        keyFile: tls.key,
-        keyPassword: keyPassword(
-          tls.keyPassword,
-          () => locate(tree, ['listeners', i, 'tls']),
-          place,
-          problems,
-        ),
-        minVersion: tls.minVersion,
-      },
+      tls: tlsOf(tls, () => locate(tree, ['listeners', i, 'tls']), place, problems),
     })),
+    ...(file.operators === undefined
+      ? {}
+      : {
+          operators: operatorsOf(file.operators, {
+            tenants: tenants.map(({ name }) => name),
+            tls: tlsOf(file.operators.tls, () => locate(tree, ['operators', 'tls']), place, problems),
+            sourceOf,
+            refuse: (message, ...path) => problems.refuse(message, locate(tree, ['operators', ...path])),
+          }),
+        }),
     probes: probesOf(file.probes),
     limits,
     log: { ...file.log },
@@ -76,6 +78,20 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
   };
   for (const { message, path } of isolationProblems(config)) problems.refuse(message, locate(tree, path));
   return config;
+}
+
+function tlsOf(
+  { cert, key, keyPassword: password, minVersion }: SelloFile['listeners'][number]['tls'],
+  at: () => ReturnType<typeof locate>,
+  place: SelloPlace,
+  problems: ProblemList,
+): TlsConfig {
+  return {
+    certFile: cert,
+    keyFile: key,
+    keyPassword: keyPassword(password, at, place, problems),
+    minVersion,
+  };
 }
 
 /** TLS wants the password as a text; it is read here, so that a missing one is a problem with a line. */

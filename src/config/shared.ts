@@ -27,8 +27,12 @@ export function quotaOf(quota: KesFile['sello']['quota'], limits: LimitsConfig):
   };
 }
 
-export function lifecycleOf({ deletionWait, quiet }: KesFile['sello']['lifecycle']): LifecycleConfig {
-  return { deletionWaitMs: deletionWait, quietMs: quiet };
+export function lifecycleOf({
+  deletionWait,
+  quiet,
+  dualControl,
+}: KesFile['sello']['lifecycle']): LifecycleConfig {
+  return { deletionWaitMs: deletionWait, quietMs: quiet, dualControl };
 }
 
 export function cacheOf(

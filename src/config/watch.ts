@@ -33,9 +33,16 @@ export function watchedFiles(config: Config): string[] {
   const files = [
     config.file,
     ...config.listeners.flatMap(({ tls }) => [tls.certFile, tls.keyFile]),
+    ...peopleFiles(config.operators),
     ...config.tenants.flatMap(({ clients }) => [clients.caFile, ...clients.crlFiles]),
   ];
   return [...new Set(files.filter((file) => file !== undefined))];
+}
+
+function peopleFiles(operators: Config['operators']): (string | undefined)[] {
+  if (operators === undefined) return [];
+  const { tls, oidc, ldap } = operators;
+  return [tls.certFile, tls.keyFile, ...[...oidc, ...ldap].map(({ caFile }) => caFile)];
 }
 
 /**

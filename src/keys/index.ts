@@ -26,5 +26,5 @@ export {
   type TenantKeysOptions,
 } from './tenant-keys.ts';
 export { leastRotationSeconds, sealingVersion, type KeyChange } from './transitions.ts';
-export type { DueWork } from './keyring-store.ts';
+export type { DueWork } from './keyring-schedule.ts';
 export type { KeyUse, VersionUse } from './use-log.ts';

@@ -6,14 +6,14 @@ import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, RecordStore } from '../keystores/contract.ts';
 import { isCustodyHead } from './custody-head.ts';
 import { parseKeyring } from './keyring-record.ts';
-import { keyringFolder } from './keyring-store.ts';
+import { pathOf } from './keyring-reader.ts';
 import type { KeyName } from './names.ts';
 
 const listPage = 1024;
 
 /** @throws SelloError SELLO_KEYRING_UNSUPPORTED, SELLO_KEY_EXISTS when the target has a keyring of another key of this name */
 export async function moveKeyring(from: Keystore, to: Keystore, name: KeyName): Promise<void> {
-  const path = `${keyringFolder}/${name}`;
+  const path = pathOf(name);
   const found = await from.records?.read(path);
   if (found === undefined) return;
   const record = parseKeyring(found.value);

@@ -7,14 +7,15 @@ import type { Face } from '../access/operations.ts';
 import type { CacheConfig } from '../config/model.ts';
 import { wipe } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
-import type { Keystore, ListOptions, NamePage } from '../keystores/index.ts';
+import type { Keystore, ListOptions, NamePage, RecordStore } from '../keystores/index.ts';
 import { KeyCache } from './cache.ts';
 import type { DataKey } from './ciphertext.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
 import { isEnvelope, parseEnvelope } from './envelope.ts';
 import { instantFromDate } from './instant.ts';
 import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts';
-import { KeyringStore, type DueWork } from './keyring-store.ts';
+import type { DueWork } from './keyring-schedule.ts';
+import { KeyringStore } from './keyring-store.ts';
 import type { KeyringRecord } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
@@ -125,7 +126,7 @@ export class TenantKeys {
    * within two of these rounds. A store that cannot be asked leaves things as they are; `offline` bounds that.
    */
   async revalidate(): Promise<void> {
-    await this.#keyrings.refreshIndex().catch(() => undefined);
+    await this.#keyrings.reader.refreshIndex().catch(() => undefined);
     const waiting = this.#cache.entries();
     const work = async (): Promise<void> => {
       for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop())
@@ -216,7 +217,7 @@ export class TenantKeys {
 
   /** Another process changed this key: what is held of it must not be used again. */
   forget(name: string): void {
-    this.#keyrings.expectRecord(name);
+    this.#keyrings.reader.expectRecord(name);
     this.#cache.invalidate(name as KeyName);
   }
 
@@ -410,15 +411,20 @@ export class TenantKeys {
     await this.#changed(name, () => this.#keyrings.delete(name, this.#by(by), true));
   }
 
+  /** The store's small records, for what is kept beside the keys; undefined where it has none. */
+  get records(): RecordStore | undefined {
+    return this.#store.records;
+  }
+
   /** The keyring as it is in the store now. @throws SelloError SELLO_KEY_NOT_FOUND */
   keyring(name: KeyName): Promise<KeyringRecord & { readonly isImplicit: boolean }> {
-    return this.#timed('read', () => this.#keyrings.record(name));
+    return this.#timed('read', () => this.#keyrings.reader.record(name));
   }
 
   /** Takes an older state of the store for the right one: after a restore. */
   async acceptRestore(by: string): Promise<void> {
-    if (!this.#keyrings.hasRecords) throw new SelloError('SELLO_KEYRING_UNSUPPORTED');
-    await this.#keyrings.acceptRestore(this.#by(by));
+    if (!this.#keyrings.reader.hasRecords) throw new SelloError('SELLO_KEYRING_UNSUPPORTED');
+    await this.#keyrings.reader.acceptRestore(this.#by(by));
     this.#cache.clear();
   }
 
@@ -494,7 +500,7 @@ export class TenantKeys {
     const waitMs = refresh.startedMs + refreshEveryMs - performance.now();
     if (waitMs > 0) await delay(waitMs);
     refresh.startedMs = performance.now();
-    this.#keyrings.expectRecord(name);
+    this.#keyrings.reader.expectRecord(name);
     // Read beside the cache: a store that cannot be asked must not cost the key that is served meanwhile.
     const stored = await this.#read(name);
     if (key.isWiped || !key.equals(stored)) this.#cache.invalidate(name);

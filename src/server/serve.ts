@@ -146,6 +146,10 @@ function banner(config: Config, ports: readonly number[], print: (line: string) 
     if (tenant.keystore.kind === 'memory')
       print(`  WARNING tenant ${tenant.name}: keys live in memory only and are lost when Sello stops`);
   }
+  if (config.operators !== undefined) {
+    const { host, port, url } = config.operators;
+    print(`  people on ${url ?? `https://${host.includes(':') ? `[${host}]` : host}:${port}`}`);
+  }
   if (config.probes !== undefined)
     print(`  probes and metrics on http://${config.probes.host}:${config.probes.port}`);
 }

@@ -1,7 +1,8 @@
 /** One process of Sello: listeners, probes, reload and stop. */
 import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
-import type { Config } from '../config/model.ts';
+import type { People } from '../access/people/index.ts';
+import type { Config, OperatorsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import { systemClock } from '../clock.ts';
 import {
@@ -17,6 +18,8 @@ import {
 import { Gate } from './gate.ts';
 import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener, secureContextOptions } from './listener.ts';
+import { OperatorsListener } from './operators.ts';
+import { workerIndex } from './processes.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
 import { Schedule } from './schedule.ts';
 import { VaultError } from '../vault/index.ts';
@@ -41,6 +44,7 @@ const drainMs = 500;
 export class Server {
   readonly #gate: Gate;
   readonly #listeners: KeyListener[];
+  readonly #operators: { readonly listener: OperatorsListener; readonly port: number } | undefined;
   readonly #probes: { close(): Promise<void>; port: number } | undefined;
   readonly #options: StartOptions;
   readonly #streams: Set<OpenStream>;
@@ -57,6 +61,7 @@ export class Server {
   constructor(parts: {
     gate: Gate;
     listeners: KeyListener[];
+    operators: { readonly listener: OperatorsListener; readonly port: number } | undefined;
     probes: { close(): Promise<void>; port: number } | undefined;
     options: StartOptions;
     streams: Set<OpenStream>;
@@ -68,6 +73,7 @@ export class Server {
   }) {
     this.#gate = parts.gate;
     this.#listeners = parts.listeners;
+    this.#operators = parts.operators;
     this.#probes = parts.probes;
     this.#options = parts.options;
     this.#streams = parts.streams;
@@ -101,6 +107,16 @@ export class Server {
     return { metrics: await this.info.metrics.snapshot(), health: this.health.report() };
   }
 
+  /** Of the listener for people, where this process has it. */
+  get operatorsPort(): number | undefined {
+    return this.#operators?.port;
+  }
+
+  /** Who people are and what they may at this moment, where this process has their listener. */
+  get people(): People | undefined {
+    return this.#operators?.listener.people;
+  }
+
   get probePort(): number | undefined {
     return this.#probes?.port;
   }
@@ -116,6 +132,7 @@ export class Server {
         detail: 'listener addresses and names, limits, log, processes and probes change only with a restart',
       });
     }
+    const people = hasOperators(config) ? this.#operators?.listener.prepare(config) : undefined;
     const next = await openRuntime(config, {
       server: this.info,
       previous: running,
@@ -123,6 +140,7 @@ export class Server {
     });
     try {
       config.listeners.forEach((listener, i) => this.#listeners[i]!.reloadTls(listener.tls));
+      if (people !== undefined) this.#operators?.listener.reload(people);
     } catch (error) {
       running.config.listeners.forEach((listener, i) => {
         try {
@@ -184,7 +202,10 @@ export class Server {
     this.health.drain();
     const { shutdownTimeoutMs } = this.config.limits;
     const streams = setTimeout(() => this.#endStreams(), drainMs);
-    await Promise.all(this.#listeners.map((listener) => listener.stop(drainMs, shutdownTimeoutMs)));
+    await Promise.all([
+      ...this.#listeners.map((listener) => listener.stop(drainMs, shutdownTimeoutMs)),
+      this.#operators?.listener.stop(shutdownTimeoutMs),
+    ]);
     clearTimeout(streams);
     await this.#schedule.close();
     for (const retire of [...this.#retiring]) retire();
@@ -200,10 +221,10 @@ export class Server {
 }
 
 /** What listeners are made with: a change would look accepted and have no effect. */
-function fixedParts({ listeners, limits, log, processes, probes }: Config): unknown {
+function fixedParts({ listeners, limits, log, processes, probes, operators }: Config): unknown {
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
   const addresses = listeners.map(({ host, port, serverNames }) => [host, port, serverNames]);
-  return [addresses, made, log, processes, probes];
+  return [addresses, made, log, processes, probes, operators?.host, operators?.port];
 }
 
 function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {
@@ -221,10 +242,15 @@ function watchHealth(health: Health, runtime: Runtime): () => void {
   };
 }
 
+function hasOperators(config: Config): config is Config & { readonly operators: OperatorsConfig } {
+  return config.operators !== undefined;
+}
+
 /** Opens keystores and audit streams, then listens. Throws before anything listens when the configuration cannot be used. */
 export async function startServer(config: Config, options: StartOptions = {}): Promise<Server> {
   // Before anything is opened or made: a server that cannot listen leaves no trace.
   for (const listener of config.listeners) secureContextOptions(listener.tls);
+  if (config.operators !== undefined) secureContextOptions(config.operators.tls);
   const log = createLogger(config.log, { destination: options.logTo ?? 2 });
   const metrics = createMetrics({ version: manifest.version });
   log.onError((_message, tenant) => metrics.errorLogged(tenant));
@@ -256,8 +282,13 @@ export async function startServer(config: Config, options: StartOptions = {}): P
       }),
   );
   const ports: number[] = [];
+  let people: OperatorsListener | undefined;
   try {
     for (const listener of listeners) ports.push(await listener.listen());
+    // Sessions live in one process: of several the first has the listener.
+    if (hasOperators(config) && (workerIndex() ?? 0) === 0)
+      people = new OperatorsListener(config, { limits: config.limits, gate, server: info });
+    const operators = people === undefined ? undefined : { listener: people, port: await people.listen() };
     // Of several processes the supervisor shows them all on one port.
     const probes =
       config.probes === undefined || config.processes > 1
@@ -270,6 +301,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     return new Server({
       gate,
       listeners,
+      operators,
       probes,
       options,
       streams,
@@ -280,7 +312,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
       withdrawHealth,
     });
   } catch (error) {
-    await Promise.all(listeners.map((listener) => listener.stop(0, 100)));
+    await Promise.all([...listeners.map((listener) => listener.stop(0, 100)), people?.stop(100)]);
     await runtime.retire(undefined);
     throw error;
   }

@@ -16,6 +16,7 @@ export {
   type KeystoreOperation,
   type KeystoreOutcome,
   type KeystoreSeries,
+  type LoginOutcome,
   type Metrics,
   type MetricsOptions,
   type RequestSeries,

@@ -25,6 +25,8 @@ export interface Metrics {
   /** The empty string is the server's own stream. */
   audit(tenant: string): AuditSeries;
   tlsHandshakeFailed(reason: string): void;
+  /** A login of a person, or a request whose login was not taken. */
+  login(outcome: LoginOutcome): void;
   /** `certificate` names it for people, such as `listener 0.0.0.0:7373`. */
   certificateNotAfter(certificate: string, notAfterMs: number): void;
   reloaded(outcome: 'ok' | 'refused', nowMs: number): void;
@@ -47,6 +49,8 @@ export interface Metrics {
   /** Names of all families of /metrics. */
   readonly families: readonly string[];
 }
+
+export type LoginOutcome = 'ok' | 'refused' | 'unavailable' | 'limited' | 'forged';
 
 export interface RequestSeries {
   begin(): void;
@@ -141,6 +145,7 @@ class PrometheusMetrics implements Metrics {
   readonly #auditUnshipped: GaugeFamily;
   readonly #auditSeconds: HistogramFamily;
   readonly #handshakes: CounterFamily;
+  readonly #logins: CounterFamily;
   readonly #notAfter: GaugeFamily;
   readonly #keyAlarms: CounterFamily;
   readonly #agedKeys: GaugeFamily;
@@ -222,6 +227,7 @@ class PrometheusMetrics implements Metrics {
     );
     gauge('sello_audit_hung_threads', 'Audit writer threads in a call that does not return.').with().read =
       hungWriters;
+    this.#logins = counter('sello_logins_total', 'Logins of people, by outcome.', 'outcome');
     this.#handshakes = counter('sello_tls_handshake_failures_total', 'TLS handshakes that failed.', 'reason');
     this.#notAfter = gauge(
       'sello_certificate_not_after_timestamp_seconds',
@@ -348,6 +354,10 @@ class PrometheusMetrics implements Metrics {
   tlsHandshakeFailed(reason: string): void {
     const { series } = this.#handshakes;
     this.#handshakes.with(series.has(reason) || series.size < maxReasons ? reason : 'other').inc();
+  }
+
+  login(outcome: LoginOutcome): void {
+    this.#logins.with(outcome).inc();
   }
 
   certificateNotAfter(certificate: string, notAfterMs: number): void {

@@ -139,8 +139,14 @@ t.test('`auth: on` names its CAs, or says that it means the system’s', async (
 t.test('a keystore is exactly one, and a root key comes from exactly one place', async (t) => {
   const keystore = (text: string) =>
     problemsOf(minimal.replace(/keystore: .*/, `keystore: ${text}`)).join('\n');
-  t.match(keystore('{}'), /^8: 'tenants.0.keystore' must have exactly one of: file, fs, vaultKv, memory$/);
-  t.match(keystore('{ memory: {}, fs: { path: x } }'), /must have exactly one of: file, fs, vaultKv, memory/);
+  t.match(
+    keystore('{}'),
+    /^8: 'tenants.0.keystore' must have exactly one of: file, fs, vaultKv, vaultTransit, memory$/,
+  );
+  t.match(
+    keystore('{ memory: {}, fs: { path: x } }'),
+    /must have exactly one of: file, fs, vaultKv, vaultTransit, memory/,
+  );
   t.match(keystore('{ file: { path: x } }'), "'tenants.0.keystore.file.rootKey' is missing");
   t.match(
     keystore('{ file: { path: x, rootKey: { env: A, file: b } } }'),
@@ -152,6 +158,36 @@ t.test('a keystore is exactly one, and a root key comes from exactly one place',
     'never inline',
   );
   t.match(keystore('{ file: { path: x, rootKey: { credential: ../x } } }'), /name of a systemd credential/);
+});
+
+t.test('master keys in Transit: what is not written has a default', async (t) => {
+  const login = 'login: { token: { env: T } }';
+  const keystore = (more: string) =>
+    minimal.replace(
+      /keystore: .*/,
+      `keystore: { vaultTransit: { addresses: ['https://vault:8200'], ${login}${more} } }`,
+    );
+  const made = parse(keystore('')).tenants[0]!;
+  t.match(made.keystore, {
+    kind: 'vault-kv',
+    version: 2,
+    engine: 'kv',
+    prefix: made.name,
+    recordsPrefix: `${made.name}.sello`,
+    transit: { engine: 'transit', key: `sello-${made.name}` },
+    custody: {
+      kind: 'cached',
+      engine: 'transit',
+      keyPrefix: `sello-${made.name}-`,
+      maxAgeMs: 86_400_000,
+      maxUses: 10_000_000,
+    },
+  });
+  t.match(parse(keystore(', mode: strict, transit: { keyPrefix: k- }')).tenants[0]?.keystore, {
+    custody: { kind: 'strict', keyPrefix: 'k-' },
+  });
+  t.match(problemsOf(keystore(', version: 1')).join(), /unknown field 'version'/);
+  t.match(problemsOf(keystore(', mode: fast')).join(), /mode/);
 });
 
 t.test('keys in memory are said loudly', async (t) => {

@@ -281,6 +281,12 @@ export function testKeyrings(kind: string, openTwo: OpenTwo, isInCustody = false
 
   test('the end of a key is asked for, waited for, and can be called off', async (t, { one, two, pass }) => {
     await one.create(name, 'alice');
+    await refuses(
+      t,
+      () => one.completeDeletion(name, 'alice'),
+      'SELLO_KEY_CHANGE_REFUSED',
+      'nobody asked for it',
+    );
     await one.rotate(name, 'alice');
     const { ciphertext, plaintext } = await one.issue(name, context);
     await one.change(name, { kind: 'schedule-deletion', wait: 600 }, 'alice');

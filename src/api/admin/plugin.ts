@@ -17,7 +17,7 @@ import type { RawResponse } from '../objects/call.ts';
 import { actions } from './actions.ts';
 import { AdminError, failure, type Answer } from './answers.ts';
 import { openApiDocument } from './openapi.ts';
-import { adminPrefix, adminTarget, type AdminRoute, type AdminTarget } from './routes.ts';
+import { adminPrefix, adminTarget, needsTwoPeople, type AdminRoute, type AdminTarget } from './routes.ts';
 
 type AdminRaw = RawRequest & {
   selloAdmin?: { readonly target: AdminTarget | undefined; readonly startMs: number };
@@ -166,6 +166,8 @@ class AdminExchange {
     const now = this.#gate.judge(trace.raw);
     if (now.tenant?.name !== tenant.name || !isOfTenant(now)) throw new SelloError('SELLO_NOT_AUTHORIZED');
     this.#authorize(trace, target, now.tenant);
+    if (needsTwoPeople(route) && now.tenant.config.lifecycle.dualControl)
+      throw new SelloError('SELLO_APPROVAL_REQUIRED');
     if (route.isChange) {
       try {
         await now.tenant.audit.append(this.#record(trace, { status: begunStatus }, 'begun'));

@@ -65,6 +65,16 @@ export const adminRoutes: readonly AdminRoute[] = [
   read('document', 'openapi.json', undefined),
 ];
 
+/**
+ * What cannot be undone, or is done by the schedule once it was asked for: people need a second one for it, and a tenant with
+ * `lifecycle.dualControl` lets nobody do it alone.
+ */
+const irrevocable: ReadonlySet<AdminRouteName> = new Set(['schedule-deletion', 'destroy', 'destroy-version']);
+
+export function needsTwoPeople({ name }: AdminRoute): boolean {
+  return irrevocable.has(name);
+}
+
 export interface AdminTarget {
   readonly route: AdminRoute;
   /** As in the path; empty where the route has none. */

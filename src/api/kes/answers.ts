@@ -106,6 +106,7 @@ export function answerOfError(error: unknown, what: string, texts: ErrorTexts): 
     case 'SELLO_KEY_DISABLED':
     case 'SELLO_KEY_DELETION_PENDING':
     case 'SELLO_KEY_REWRAP_ONLY':
+    case 'SELLO_APPROVAL_REQUIRED':
     case 'SELLO_CLIENT_CERTIFICATE_REJECTED':
       return failure(403, 'not authorized: insufficient permissions', code, texts);
     case 'SELLO_CLIENT_CERTIFICATE_REQUIRED':

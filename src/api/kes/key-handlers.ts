@@ -1,4 +1,5 @@
 /** What the key routes do, once a caller is authorised: parse, call keys/, build the answer. */
+import { SelloError } from '../../errors.ts';
 import { isName, parseKeyName, type KeyName } from '../../keys/names.ts';
 import { versionOfCiphertext, type KeyAlgorithm } from '../../keys/index.ts';
 import {
@@ -88,7 +89,11 @@ const describe: NamedHandler = (call, name) =>
     );
   });
 
-const remove: NamedHandler = (call, name) => call.tenant.keys.delete(name, call.identity).then(() => empty);
+const remove: NamedHandler = (call, name) => {
+  // KES ends a key at once, by one caller's word.
+  if (call.tenant.config.lifecycle.dualControl) throw new SelloError('SELLO_APPROVAL_REQUIRED');
+  return call.tenant.keys.delete(name, call.identity).then(() => empty);
+};
 
 const generate: NamedHandler = (call, name) => {
   const { bytes, declared } = call.body;
