@@ -199,6 +199,9 @@ export const ruleCases: Readonly<Record<string, RuleCase>> = {
     fires: { [requests(400, '/v1/key/decrypt/')]: '0+12x30' },
     afterMinutes: 12,
     quiet: {
+      'nobody known': {
+        [requests(400, '/v1/key/decrypt/').replace('acme', '')]: '0+12x30',
+      },
       'refused elsewhere': { [requests(400, '/v1/key/create/')]: '0+12x30' },
       'one a minute': { [requests(400, '/v1/key/decrypt/')]: '0+1x30' },
     },

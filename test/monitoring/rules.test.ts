@@ -33,10 +33,11 @@ t.test('rules are about metrics that Sello exports', async (t) => {
 t.test('each alert has its page and each page its alert', async (t) => {
   const pages = readdirSync(path.join(projectRoot, 'docs/runbooks')).map((name) => name.replace(/\.md$/, ''));
   t.strictSame(pages.sort(), rules.map((rule) => rule.alert).sort());
-  for (const { alert, labels } of rules) {
+  for (const { alert, labels, expr } of rules) {
     const page = readFileSync(path.join(projectRoot, `docs/runbooks/${alert}.md`), 'utf8');
     t.ok(page.startsWith(`# ${alert}\n`), alert);
     t.ok(page.includes(`Severity: ${labels['severity']!}`), `${alert}: its severity`);
+    t.ok(page.includes(`\`\`\`promql\n${expr.trimEnd()}\n\`\`\``), `${alert}: its expression, as it is`);
     for (const part of ['Symptom', 'Metric', 'Action', 'Verification'])
       t.match(page, new RegExp(`^## ${part}\n\n\\S`, 'm'), `${alert}: ${part}`);
   }
