@@ -190,6 +190,17 @@ export class CustodyKeys {
     }
   }
 
+  /** Ends what has been in memory for as long as it may. */
+  sweep(): void {
+    const bornBefore = this.#now() - this.#options.mode.maxAgeMs;
+    for (const pool of this.#pools.values()) {
+      if (pool.current === undefined || pool.current.sinceMs > bornBefore) continue;
+      wipeLater(pool.current);
+      pool.current = undefined;
+    }
+    for (const [place, { sinceMs }] of this.#opened) if (sinceMs <= bornBefore) this.#drop(place);
+  }
+
   /** Ends everything. */
   wipe(): void {
     for (const place of [...this.#pools.keys(), ...this.#opened.keys()])
@@ -258,8 +269,15 @@ export class CustodyKeys {
   #poolOf(keyId: string, { version }: VersionRecord): Pool {
     const place = `${keyId}/${String(version)}`;
     let pool = this.#pools.get(place);
-    if (pool === undefined)
+    if (pool === undefined) {
+      // One version of a key seals; what sealed before is not needed any more.
+      for (const [before, { current }] of this.#pools) {
+        if (!before.startsWith(`${keyId}/`)) continue;
+        wipeLater(current);
+        this.#pools.delete(before);
+      }
       this.#pools.set(place, (pool = { current: undefined, renewing: undefined, retryAtMs: 0 }));
+    }
     return pool;
   }
 

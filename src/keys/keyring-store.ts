@@ -123,6 +123,11 @@ export class KeyringStore {
     await this.#store.create(name, head);
   }
 
+  /** Ends keys in memory whose time is over. */
+  sweep(): void {
+    this.#custodyKeys?.sweep();
+  }
+
   /** Ends what is in memory. */
   close(): void {
     this.#custodyKeys?.wipe();

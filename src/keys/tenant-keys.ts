@@ -126,6 +126,7 @@ export class TenantKeys {
    * within two of these rounds. A store that cannot be asked leaves things as they are; `offline` bounds that.
    */
   async revalidate(): Promise<void> {
+    this.#keyrings.sweep();
     await this.#keyrings.reader.refreshIndex().catch(() => undefined);
     const waiting = this.#cache.entries();
     const work = async (): Promise<void> => {

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { CustodyConfig, VaultKvConfig } from '../../src/config/model.ts';
+import { CustodyKeys } from '../../src/keys/custody-keys.ts';
+import type { VersionRecord } from '../../src/keys/keyring-record.ts';
 import { TenantKeys } from '../../src/keys/index.ts';
 import { migrateKeys, openKeystore, type Keystore } from '../../src/keystores/index.ts';
 import { VaultCustody } from '../../src/keystores/vault-custody.ts';
@@ -231,6 +233,33 @@ if (found !== undefined) {
       'each is stored',
     );
   });
+
+  void t.test(
+    'cached: intermediate keys leave the memory at the end of their time, and open again when they are asked for',
+    async (t) => {
+      let nowMs = 1_000;
+      const config = nextConfig({ kind: 'cached', maxAgeMs: 60_000 });
+      const store = await open(t, config);
+      const { records } = store;
+      const custody = store.custody!;
+      await custody.keys.create('00'.repeat(16));
+      const keys = new CustodyKeys({ ...custody, records: records!, tenant: 'acme', now: () => nowMs });
+      const version = { version: 1, place: '1' } as VersionRecord;
+      const bound = Buffer.alloc(32);
+      const made = await keys.forSealing('00'.repeat(16), version, bound, 32);
+      t.notOk(keys.forSealing('00'.repeat(16), version, bound, 32) instanceof Promise, 'warm');
+      t.notOk(keys.forOpening('00'.repeat(16), made.source, bound) instanceof Promise);
+      const { commitment } = made.derive(Buffer.alloc(64));
+      nowMs += 60_000;
+      keys.sweep();
+      const opened = keys.forOpening('00'.repeat(16), made.source, bound);
+      t.ok(opened instanceof Promise, 'it has to be asked for');
+      t.ok((await opened)!.derive(Buffer.alloc(64)).commitment.equals(commitment), 'and is the same');
+      const next = await keys.forSealing('00'.repeat(16), version, bound, 32);
+      t.notSame(next.source, made.source, 'another one seals');
+      keys.wipe();
+    },
+  );
 
   void t.test('a Transit key that is not as Sello makes them is not adopted', async (t) => {
     const connection = ((await open(t, nextConfig({}))) as VaultKvKeystore).vault;
