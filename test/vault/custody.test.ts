@@ -261,6 +261,65 @@ if (found !== undefined) {
     },
   );
 
+  void t.test(
+    'while Vault does not answer, `cached` serves from memory what it can, `strict` nothing; both go on afterwards',
+    async (t) => {
+      const served: Record<string, { keys: TenantKeys; sealed: { ciphertext: Buffer; plaintext: Buffer } }> =
+        {};
+      for (const kind of ['strict', 'cached'] as const) {
+        const config = nextConfig({ kind });
+        const store = await open(t, { ...config, vault: { ...config.vault, timeoutMs: 1_000, pingMs: 300 } });
+        const keys = new TenantKeys(store, { ...noLimits, offlineMs: 60_000 }, { tenant: 'acme' });
+        await keys.create(name, 'alice');
+        served[kind] = { keys, sealed: await keys.issue(name, context) };
+        await keys.mac(name, context);
+      }
+      const { cached, strict } = served as {
+        cached: (typeof served)[string];
+        strict: (typeof served)[string];
+      };
+      vault.freeze();
+      try {
+        t.notOk(cached.keys.issue(name, context) instanceof Promise, 'cached issues without waiting');
+        t.ok(
+          (await cached.keys.unwrap(name, cached.sealed.ciphertext, context)).equals(cached.sealed.plaintext),
+          'and unwraps',
+        );
+        t.ok(await cached.keys.mac(name, context), 'and makes HMACs');
+        await refuses(
+          t,
+          () => strict.keys.issue(name, context),
+          'SELLO_STORE_UNREACHABLE',
+          'strict issues nothing',
+        );
+        await refuses(
+          t,
+          () => strict.keys.unwrap(name, strict.sealed.ciphertext, context),
+          'SELLO_STORE_UNREACHABLE',
+          'and unwraps nothing, which is never "not authentic"',
+        );
+        await refuses(
+          t,
+          () => strict.keys.mac(name, context),
+          'SELLO_STORE_UNREACHABLE',
+          'and makes no HMAC',
+        );
+      } finally {
+        vault.thaw();
+      }
+      const startMs = performance.now();
+      for (;;) {
+        const opened = await Promise.resolve()
+          .then(() => strict.keys.unwrap(name, strict.sealed.ciphertext, context))
+          .catch(() => undefined);
+        if (opened?.equals(strict.sealed.plaintext) === true) break;
+        if (performance.now() - startMs > 30_000) throw new Error('strict does not recover');
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      t.comment(`strict serves again ${(performance.now() - startMs).toFixed(0)} ms after Vault does`);
+    },
+  );
+
   void t.test('a Transit key that is not as Sello makes them is not adopted', async (t) => {
     const connection = ((await open(t, nextConfig({}))) as VaultKvKeystore).vault;
     const custody = new VaultCustody(connection, { engine: 'transit', keyPrefix: 'odd-' });
