@@ -7,6 +7,7 @@ import { parseConfig } from '../src/config/index.ts';
 import type {
   AuditConfig,
   CacheConfig,
+  LifecycleConfig,
   LimitsConfig,
   ObjectsConfig,
   QuotaConfig,
@@ -60,11 +61,13 @@ const fields: Record<
   | ObjectsConfig
   | ObjectsConfig['bucketKeys']
   | VaultConfig
+  | LifecycleConfig
   | Record<string, number>
 > = {
   limits: config.limits,
   'limits.http2': config.limits.http2,
   'tenants[].quota': tenant.quota,
+  'tenants[].lifecycle': tenant.lifecycle,
   cache: tenant.cache,
   audit: config.serverAudit,
   objects: tenant.objects!,

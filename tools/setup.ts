@@ -2,6 +2,7 @@
  * Builds the real servers and clients that tests need, ahead of them: `npm run setup [NAME…]`.
  * Cached outside git, so that a second run takes no time. Exits 1 when one cannot be built.
  */
+import { debianPrograms, findProgram, type DebianProgram } from '../test/real/debian-programs.ts';
 import { buildTool, ToolMissing, tools, type ToolName } from '../test/real/tools.ts';
 
 const asked = process.argv.slice(2);
@@ -25,5 +26,17 @@ for (const [index, name] of wanted.entries()) {
     if (!(error instanceof ToolMissing)) throw error;
     console.error(`${step} ${name} failed: ${error.message}`);
     process.exitCode = 1;
+  }
+}
+
+if (asked.length === 0) {
+  for (const name of Object.keys(debianPrograms) as DebianProgram[]) {
+    try {
+      console.log(`${name}: ${await findProgram(name)}`);
+    } catch (error) {
+      if (!(error instanceof ToolMissing)) throw error;
+      console.error(`${name} failed: ${error.message}`);
+      process.exitCode = 1;
+    }
   }
 }

@@ -122,6 +122,8 @@ export interface Keystore {
   list(options: ListOptions): Promise<NamePage>;
   /** Resolves when the store can serve reads and writes; rejects with SELLO_STORE_UNREACHABLE otherwise. */
   health(): Promise<void>;
+  /** Of a store that logs in: the life of the token in use, where that ends. */
+  tokenLife?(): { readonly expiresAtMs: number; readonly ttlMs: number } | undefined;
   /** For `sello keystore check`: what to know beside keys that cannot be read. */
   notices?(): Promise<string[]>;
   close(): Promise<void>;

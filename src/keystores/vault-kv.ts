@@ -167,6 +167,10 @@ export class VaultKvKeystore implements Keystore {
     return page;
   }
 
+  tokenLife(): { expiresAtMs: number; ttlMs: number } | undefined {
+    return this.vault.tokenLife;
+  }
+
   health(): Promise<void> {
     return this.vault.health();
   }

@@ -154,6 +154,7 @@ async function openTenant(
     });
     opened.push(keys);
     keys.onClose(server.metrics.cache(config.name, () => keys.cache.counters));
+    keys.onClose(server.metrics.vaultToken(config.name, () => store.tokenLife?.()));
   }
   let audit: AuditFile;
   // A trail is anchored in the keystore, so with another one it is opened anew.

@@ -280,6 +280,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const runtime = await openRuntime(config, { server: info, previous: undefined, ...invalidation(options) });
   const gate = new Gate(runtime);
   const health = createHealth(systemClock);
+  metrics.checks(() => health.states());
   const withdrawHealth = watchHealth(health, runtime);
   const listeners = servedOf(config).map(
     (listener) =>

@@ -116,6 +116,16 @@ export class Level {
 
 export class GaugeFamily extends Family<Level> {
   readonly type = 'gauge';
+  /** Makes the series anew for each scrape, where they come and go with what they tell of. */
+  collect: (() => void) | undefined;
+
+  override get(): ReturnType<Family<Level>['get']> {
+    if (this.collect !== undefined) {
+      this.reset();
+      this.collect();
+    }
+    return super.get();
+  }
 
   protected create(): Level {
     return new Level();

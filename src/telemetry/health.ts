@@ -18,6 +18,8 @@ export interface Health {
   /** From now on not ready: the listener is about to close. */
   drain(): void;
   report(): HealthReport;
+  /** Every check as it stands, for metrics. */
+  states(): { readonly check: string; readonly tenant: string | undefined; readonly isUp: boolean }[];
   close(): void;
 }
 
@@ -112,6 +114,14 @@ class CheckList implements Health {
     }
     const someTenant = tenants.size === 0 || [...tenants.values()].includes(true);
     return { ready: own && someTenant, failing };
+  }
+
+  states(): { check: string; tenant: string | undefined; isUp: boolean }[] {
+    return [...this.#checks].map(({ name, tenant, failing }) => ({
+      check: name,
+      tenant,
+      isUp: failing() === undefined,
+    }));
   }
 
   close(): void {

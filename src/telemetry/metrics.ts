@@ -36,6 +36,10 @@ export interface Metrics {
   agedKeys(tenant: string, count: number): void;
   /** A key event that a person has to look at. */
   keyAlarm(tenant: string, kind: string): void;
+  /** What /readyz asks, read at each scrape. */
+  checks(read: () => readonly CheckState[]): void;
+  /** Follows the life of a tenant's Vault token, read at each scrape, until the returned function is called. */
+  vaultToken(tenant: string, read: () => TokenLife | undefined): () => void;
   /** Everything, for /metrics. */
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
   /** The same as data, for a supervisor that shows several processes. */
@@ -58,6 +62,19 @@ export type KeystoreOutcome = 'ok' | 'not_found' | 'exists' | 'unreachable' | 'u
 
 export interface KeystoreSeries {
   observe(outcome: KeystoreOutcome, seconds: number): void;
+}
+
+/** One check of readiness. The tenant is undefined where it is about the whole process. */
+export interface CheckState {
+  readonly check: string;
+  readonly tenant: string | undefined;
+  readonly isUp: boolean;
+}
+
+/** A token that ends: when, and how long its last grant was for. */
+export interface TokenLife {
+  readonly expiresAtMs: number;
+  readonly ttlMs: number;
 }
 
 /** A cache's own counts since it was made. */
@@ -95,6 +112,9 @@ export const otherTenants = '~other';
 /** 100 tenants × some 25 routes × 5 statuses render in under 50 ms. */
 const defaultMaxTenants = 100;
 
+/** What {@link Metrics.keyAlarm} counts: a series that begins with its first event would hide that one from `increase()`. */
+const keyAlarmKinds = ['compromised-version-used', 'rolled-back'] as const;
+
 /** Reasons come from a TLS library's error codes: many, but not from a peer's free text. */
 const maxReasons = 64;
 
@@ -129,6 +149,8 @@ class PrometheusMetrics implements Metrics {
   readonly #notAfter: GaugeFamily;
   readonly #keyAlarms: CounterFamily;
   readonly #agedKeys: GaugeFamily;
+  readonly #checks: GaugeFamily;
+  readonly #tokens = new Set<{ readonly label: string; readonly read: () => TokenLife | undefined }>();
   readonly #reloads: CounterFamily;
   readonly #reloadedAt: GaugeFamily;
   readonly #errorsLogged: Count;
@@ -223,6 +245,20 @@ class PrometheusMetrics implements Metrics {
       'tenant',
     );
     this.#reloads = counter('sello_reloads_total', 'Reloads of configuration and certificates.', 'outcome');
+    for (const outcome of ['ok', 'refused']) this.#reloads.with(outcome);
+    this.#checks = gauge('sello_check_up', '1 while this check of readiness passes.', ...['tenant', 'check']);
+    const tokenEnds = gauge(
+      'sello_vault_token_expiry_timestamp_seconds',
+      'When the Vault token in use ends.',
+      'tenant',
+    );
+    tokenEnds.collect = () => this.#eachToken(tokenEnds, ({ expiresAtMs }) => expiresAtMs / 1000);
+    const tokenLife = gauge(
+      'sello_vault_token_lifetime_seconds',
+      'What the Vault token in use was last granted.',
+      'tenant',
+    );
+    tokenLife.collect = () => this.#eachToken(tokenLife, ({ ttlMs }) => ttlMs / 1000);
     this.#reloadedAt = gauge(
       'sello_reload_success_timestamp_seconds',
       'The last reload that was taken over.',
@@ -255,6 +291,8 @@ class PrometheusMetrics implements Metrics {
   keystore(tenant: string, operation: KeystoreOperation): KeystoreSeries {
     const label = this.#tenantLabel(tenant);
     const known = new Map<KeystoreOutcome, Distribution>();
+    // A single unreadable key is worth an alert: the first one must be an increase.
+    if (operation === 'read') known.set('unreadable', this.#keystore.with(label, operation, 'unreadable'));
     return {
       observe: (outcome, seconds) => {
         let distribution = known.get(outcome);
@@ -269,6 +307,9 @@ class PrometheusMetrics implements Metrics {
 
   cache(tenant: string, read: () => CacheCounts): () => void {
     const label = this.#tenantLabel(tenant);
+    for (const kind of keyAlarmKinds) this.#keyAlarms.with(label, kind);
+    // Until they are counted for the first time.
+    this.#agedKeys.with(label);
     const stops = (['hits', 'misses', 'negative', 'stale', 'evictions'] as const).map((name) =>
       this.#cache[name].with(label).follow(() => read()[name]),
     );
@@ -339,6 +380,37 @@ class PrometheusMetrics implements Metrics {
   errorLogged(tenant = ''): void {
     this.#errorsLogged.inc();
     this.#kesOf(this.#tenantLabel(tenant)).errorEvents++;
+  }
+
+  checks(read: () => readonly CheckState[]): void {
+    this.#checks.collect = () => {
+      for (const { check, tenant, isUp } of read()) {
+        const { series } = this.#checks;
+        const label = this.#tenantLabel(tenant ?? '');
+        // Tenants that share a label are up when all of them are.
+        const isKnown = series.has(`${label}\0${check}`);
+        const level = this.#checks.with(label, check);
+        level.value = isUp && (!isKnown || level.value === 1) ? 1 : 0;
+      }
+    };
+  }
+
+  vaultToken(tenant: string, read: () => TokenLife | undefined): () => void {
+    const token = { label: this.#tenantLabel(tenant), read };
+    this.#tokens.add(token);
+    return () => void this.#tokens.delete(token);
+  }
+
+  /** One series per tenant that has a token which ends; of those that share a label, the token that ends first. */
+  #eachToken(family: GaugeFamily, value: (life: TokenLife) => number): void {
+    const first = new Map<string, TokenLife>();
+    for (const { label, read } of this.#tokens) {
+      const life = read();
+      const before = first.get(label);
+      if (life !== undefined && (before === undefined || life.expiresAtMs < before.expiresAtMs))
+        first.set(label, life);
+    }
+    for (const [label, life] of first) family.with(label).value = value(life);
   }
 
   async text(): Promise<{ contentType: string; body: string }> {

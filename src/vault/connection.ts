@@ -218,6 +218,11 @@ export class VaultConnection {
     return this.#token?.expiresAtMs;
   }
 
+  /** When the token ends and what its grant was; undefined: it does not end, or there is none. */
+  get tokenLife(): { readonly expiresAtMs: number; readonly ttlMs: number } | undefined {
+    return this.#token?.life;
+  }
+
   /** For people: the addresses, without secrets. */
   get location(): string {
     return this.#config.addresses.join(', ');

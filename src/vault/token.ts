@@ -97,6 +97,12 @@ export class TokenLife {
     return this.#clock.now() + held.endsAtMs - this.#clock.monotonic();
   }
 
+  /** When the token ends and what its last grant was; undefined where {@link expiresAtMs} is. */
+  get life(): { readonly expiresAtMs: number; readonly ttlMs: number } | undefined {
+    const { expiresAtMs } = this;
+    return expiresAtMs === undefined ? undefined : { expiresAtMs, ttlMs: this.#held!.ttlMs };
+  }
+
   /** Why there is no token, as far as is known; undefined while there is one. */
   get trouble(): VaultError | undefined {
     return this.#held === undefined ? this.#noLogin() : undefined;

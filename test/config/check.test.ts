@@ -192,3 +192,58 @@ t.test('audit files and tenants that nobody can use', async (t) => {
     /fault: audit file 'audit' .* is a folder/,
   );
 });
+
+t.test('the files that people’s logins need', async (t) => {
+  const folder = folderOf(t);
+  writeFileSync(join(folder, 'client-secret'), 'secret', { mode: 0o644 });
+  const operators = (changes: { cert?: string; ca?: string; secret?: string; password?: string } = {}) => {
+    const { cert = 'server.crt', ca = 'ca.crt', secret = 'root.key', password = 'root.key' } = changes;
+    const role = { tenant: 'acme', role: 'auditor' };
+    const section = {
+      address: '127.0.0.1:7375',
+      tls: { cert, key: 'server.key' },
+      url: 'https://localhost:7375',
+      oidc: {
+        main: {
+          issuer: 'https://idp.example',
+          client: { id: 'c', secret: { file: secret } },
+          ca,
+          rolesClaim: ['r'],
+          roles: [{ value: 'v', ...role }],
+        },
+      },
+      ldap: {
+        office: {
+          url: 'ldaps://dc.example',
+          bind: { service: { dn: 'cn=s,dc=x', password: { file: password } } },
+          userBase: 'dc=x',
+          groups: { attribute: 'memberOf' },
+          roles: [{ group: 'cn=g,dc=x', ...role }],
+        },
+      },
+    };
+    return notices(folder, `${text}operators: ${JSON.stringify(section)}\n`);
+  };
+  t.same([...new Set(await operators())], await notices(folder), 'nothing to say of good ones');
+  const said = async (changes: Parameters<typeof operators>[0]) => (await operators(changes)).join('\n');
+  t.match(
+    await said({ cert: 'app.crt' }),
+    "fault: private key 'server.key' does not belong to certificate 'app.crt'",
+  );
+  t.match(
+    await said({ ca: 'absent.pem' }),
+    "fault: CA 'absent.pem' of OpenID provider 'main' does not exist",
+  );
+  t.match(
+    await said({ secret: 'absent' }),
+    /fault: client secret of OpenID provider 'main': file '.*absent' cannot be read/,
+  );
+  t.match(
+    await said({ secret: 'client-secret' }),
+    "word: client secret of OpenID provider 'main': file 'client-secret' is open to every user",
+  );
+  t.match(
+    await said({ password: 'absent' }),
+    /fault: password for directory 'office': file '.*absent' cannot be read/,
+  );
+});

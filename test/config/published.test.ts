@@ -42,6 +42,7 @@ t.test('the published schemas take the examples and refuse a misspelt field in t
     'sello-minimal.yaml': schemas.sello,
     'sello-multi-tenant.yaml': schemas.sello,
     'sello-vault.yaml': schemas.sello,
+    'sello-operators.yaml': schemas.sello,
     'kes-fs.yaml': schemas.kes,
   };
   for (const [name, schema] of Object.entries(examples)) {
@@ -84,6 +85,8 @@ t.test('each example loads and passes the check', async (t) => {
     SELLO_CLIENT_CA: put('ca.crt', 'ca.crt'),
     SELLO_KEYS: join(folder, 'storage'),
     SELLO_ROOT_KEY: join(folder, 'root.key'),
+    SELLO_CONSOLE_SECRET: join(folder, 'root.key'),
+    SELLO_LDAP_PASSWORD: join(folder, 'root.key'),
     CREDENTIALS_DIRECTORY: join(folder, 'credentials'),
     BLUE_ADMIN: id('1'),
     BLUE_NODE: id('2'),
@@ -113,6 +116,10 @@ t.test('each example loads and passes the check', async (t) => {
     { name: 'storage', keystore: { kind: 'file', path: join(folder, 'storage') } },
   ]);
   t.same(minimal.faults, []);
+  const operators = await load('sello-operators.yaml');
+  t.match(operators.config.operators, { oidc: [{ name: 'corporate' }], ldap: [{ name: 'office' }] });
+  t.equal(operators.config.tenants[0]!.lifecycle.dualControl, true);
+  t.same(operators.faults, []);
   const multi = await load('sello-multi-tenant.yaml');
   t.same(
     multi.config.tenants.map(({ name }) => name),

@@ -144,3 +144,57 @@ t.test('a restore that was killed is no store, and starts over when run again', 
   t.equal((await store.list({ prefix: '', limit: 1024 })).names.length, keyCount);
   await store.close();
 });
+
+t.test('records beside the keys are in a backup, sealed, each as it was newest', async (t) => {
+  const config = await fileConfig(t);
+  const store = await openKeystore(config);
+  t.teardown(() => store.close());
+  const records = store.records!;
+  const values = new Map<string, Buffer>();
+  for (let i = 0; i < 40; i++) {
+    const place =
+      i % 2 === 0
+        ? `keyrings/some-name-${String(i)}`
+        : `versions/0123456789abcdef0123456789abcdef/${String(i)}.0123456789abcdef`;
+    for (let revision = 0; revision < 3; revision++) await records.write(place, randomBytes(100), revision);
+    const value = randomBytes(100);
+    await records.write(place, value, 3);
+    values.set(place, value);
+  }
+  await records.write('keyrings/ended', Buffer.from('v'), 0);
+  await records.delete('keyrings/ended', 1);
+  await store.create(key('a'), Buffer.from('value'));
+  const folder = await temporaryFolder(t);
+  const out = path.join(folder, 'keys.backup');
+  const summary = await backupFileKeystore(config.path, out);
+  t.equal(summary.keys, 1, 'records are no keys');
+  const content = await readFile(out);
+  for (const value of values.values())
+    if (content.includes(value.subarray(0, 16))) t.fail('a byte of a record');
+  t.notOk(content.includes('some-name'), 'no name of a key');
+  const rootKey = await readRootKey(config.rootKey);
+  t.strictSame(await checkFileBackup(out, rootKey), summary);
+  const restored = { ...config, path: path.join(folder, 'restored') };
+  await restoreFileKeystore(out, restored.path, rootKey);
+  await store.close();
+  const again = await openKeystore(restored);
+  for (const [place, value] of values)
+    if (!(await again.records!.read(place))!.value.equals(value)) t.fail(place);
+  t.equal(await again.records!.read('keyrings/ended'), undefined);
+  t.equal(
+    await again.records!.write([...values.keys()][0]!, Buffer.from('next'), 4),
+    5,
+    'and its revision goes on',
+  );
+  await again.close();
+  const inside = content.indexOf('versions/');
+  const damaged = Buffer.from(content);
+  damaged[inside + 200]! ^= 1;
+  await writeFile(path.join(folder, 'damaged'), damaged);
+  await rejectsWith(
+    t,
+    checkFileBackup(path.join(folder, 'damaged'), rootKey),
+    'SELLO_BACKUP_INVALID',
+    'a changed record',
+  );
+});

@@ -345,3 +345,43 @@ t.test(
     );
   },
 );
+
+t.test(
+  'a store that lost its records is not opened; one of an earlier release, without any, is',
+  async (t) => {
+    const config = await fileConfig(t);
+    const store = await openNew(t, config);
+    await store.create(key('a'), Buffer.from('value'));
+    await store.records!.write('keyrings/a', Buffer.from('state'), 0);
+    await store.close();
+    const records = path.join(config.path, 'records');
+    await rename(records, `${config.path}-away`);
+    await rejectsWith(
+      t,
+      openKeystore(config),
+      'SELLO_STORE_FAILED',
+      'without records every key would be as new',
+    );
+    await rename(`${config.path}-away`, records);
+    const again = await openNew(t, config);
+    await rename(records, `${config.path}-away`);
+    await rejectsWith(
+      t,
+      again.records!.read('keyrings/a'),
+      'SELLO_STORE_UNREACHABLE',
+      'nor is "no such record" said of one that is away',
+    );
+    await rejectsWith(
+      t,
+      again.records!.write('keyrings/b', Buffer.from('v'), 0),
+      'SELLO_STORE_UNREACHABLE',
+      'nothing is made in its place',
+    );
+    await again.close();
+    await rm(`${config.path}-away`, { recursive: true });
+    await rm(path.join(config.path, 'records.made'));
+    const earlier = await openNew(t, config);
+    t.equal((await earlier.read(key('a'))).toString(), 'value');
+    t.equal(await earlier.records!.read('keyrings/a'), undefined);
+  },
+);

@@ -61,6 +61,12 @@ export const tools = {
     package: '.',
     about: 'object streams with Go net/http, seconds',
   },
+  alertmanager: {
+    name: 'alertmanager',
+    module: 'alertmanager',
+    package: 'github.com/prometheus/alertmanager/cmd/alertmanager',
+    about: "Prometheus's Alertmanager (Apache-2.0), about 2 minutes on two cores",
+  },
   load: { name: 'load', module: 'load', package: '.', about: 'plain mTLS load generator, seconds' },
 } as const satisfies Record<string, Tool>;
 

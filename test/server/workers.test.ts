@@ -91,6 +91,15 @@ t.test(
     t.ok(counted[0]! > 0 && counted[1]! > 0, 'of both processes');
     t.match(page, /^sello_worker_up\{worker="0"\} 1$/m);
     t.match(page, /^sello_worker_up\{worker="1"\} 1$/m);
+    for (const worker of [0, 1]) {
+      for (const check of ['keystore', 'audit']) {
+        const series = new RegExp(
+          `^sello_check_up\\{[^}]*check="${check}"[^}]*worker="${worker}"[^}]*\\} 1$`,
+          'm',
+        );
+        t.match(page, series, `${check} of worker ${worker}`);
+      }
+    }
     t.equal(page.match(/^# TYPE sello_http_requests_total /gm)?.length, 1, 'each family once');
 
     const [stuck] = workersOf(program);

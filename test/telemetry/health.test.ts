@@ -31,6 +31,12 @@ t.test("one tenant's broken disk is named, and does not take the node from the o
     ready: true,
     failing: [{ check: 'audit', tenant: 'acme', detail: 'stalled' }],
   });
+  t.strictSame(health.states(), [
+    { check: 'audit', tenant: 'acme', isUp: false },
+    { check: 'keystore', tenant: 'acme', isUp: true },
+    { check: 'audit', tenant: 'globex', isUp: true },
+    { check: 'keystore', tenant: 'globex', isUp: true },
+  ]);
   broken.add('globex');
   t.equal(health.report().ready, false, 'unless no tenant works');
 });

@@ -92,6 +92,69 @@ t.test('an audit stream shows records, refusals, what waits and whether it works
   t.equal((await samples(metrics.text())).get(`sello_audit_up${labels}`), 0);
 });
 
+t.test('checks of readiness show by tenant, and go with it', async (t) => {
+  const metrics = createMetrics({ version: '1', maxTenants: 1, processMetrics: false });
+  let states = [
+    { check: 'keystore', tenant: 'a', isUp: true },
+    { check: 'audit', tenant: 'a', isUp: false },
+    { check: 'keystore', tenant: 'b', isUp: true },
+    { check: 'keystore', tenant: 'c', isUp: false },
+    { check: 'keystore', tenant: 'd', isUp: true },
+  ];
+  metrics.checks(() => states);
+  const before = await samples(metrics.text());
+  t.equal(before.get('sello_check_up{tenant="a",check="keystore"}'), 1);
+  t.equal(before.get('sello_check_up{tenant="a",check="audit"}'), 0);
+  t.equal(
+    before.get(`sello_check_up{tenant="${otherTenants}",check="keystore"}`),
+    0,
+    'one that is down is not hidden by those that share its label',
+  );
+  states = states.slice(2, 3);
+  const after = await samples(metrics.text());
+  t.equal(after.get('sello_check_up{tenant="a",check="keystore"}'), undefined, 'a tenant that is gone');
+  t.equal(after.get(`sello_check_up{tenant="${otherTenants}",check="keystore"}`), 1);
+});
+
+t.test("a Vault token's end shows while there is a token that ends", async (t) => {
+  const metrics = createMetrics({ version: '1', maxTenants: 1, processMetrics: false });
+  const ends = 'sello_vault_token_expiry_timestamp_seconds';
+  let life: { expiresAtMs: number; ttlMs: number } | undefined = { expiresAtMs: 5_000, ttlMs: 3_000 };
+  const stop = metrics.vaultToken('a', () => life);
+  metrics.vaultToken('b', () => ({ expiresAtMs: 9_000, ttlMs: 9_000 }));
+  metrics.vaultToken('c', () => ({ expiresAtMs: 7_000, ttlMs: 1_000 }));
+  const before = await samples(metrics.text());
+  t.equal(before.get(`${ends}{tenant="a"}`), 5);
+  t.equal(before.get('sello_vault_token_lifetime_seconds{tenant="a"}'), 3);
+  t.equal(before.get(`${ends}{tenant="${otherTenants}"}`), 7, 'the first to end of those that share a label');
+  t.equal(before.get(`sello_vault_token_lifetime_seconds{tenant="${otherTenants}"}`), 1);
+  life = undefined;
+  t.equal((await samples(metrics.text())).has(`${ends}{tenant="a"}`), false);
+  life = { expiresAtMs: 1, ttlMs: 1 };
+  stop();
+  t.equal(
+    (await samples(metrics.text())).has(`${ends}{tenant="a"}`),
+    false,
+    'nor of a tenant that is closed',
+  );
+});
+
+t.test('what one event is worth an alert of stands at 0 before it', async (t) => {
+  const metrics = createMetrics({ version: '1', processMetrics: false });
+  metrics.cache('a', () => ({ hits: 0, misses: 0, negative: 0, stale: 0, evictions: 0, entries: 0 }));
+  metrics.keystore('a', 'read');
+  metrics.audit('a');
+  const found = await samples(metrics.text());
+  const zeros = [
+    'sello_key_alarms_total{tenant="a",kind="compromised-version-used"}',
+    'sello_key_alarms_total{tenant="a",kind="rolled-back"}',
+    'sello_keystore_operation_duration_seconds_count{tenant="a",operation="read",outcome="unreadable"}',
+    'sello_audit_refused_total{tenant="a"}',
+    'sello_reloads_total{outcome="refused"}',
+  ];
+  for (const name of zeros) t.equal(found.get(name), 0, name);
+});
+
 t.test("KES's page has its families, types, order and Content-Type", async (t) => {
   const metrics = createMetrics({ version: '1', processMetrics: false });
   const fresh = metrics.kesText(undefined);

@@ -106,6 +106,21 @@ t.test('one login serves all who wait', async (t) => {
   t.strictSame(new Set(got), new Set(['token-1']));
 });
 
+t.test('tells how much of its life is left: never less than a fifth while renewal works', async (t) => {
+  const { time, issuer, token } = life(0.999);
+  t.equal(token.life, undefined, 'no token yet');
+  await token.get();
+  const leftShare = (): number => (token.life!.expiresAtMs - time.now()) / token.life!.ttlMs;
+  t.equal(token.life!.ttlMs, 60_000);
+  for (let i = 0; i < 120; i++) {
+    await time.pass(1_000);
+    t.ok(leftShare() > 0.2 && leftShare() <= 1, String(leftShare()));
+  }
+  issuer.failure = 'unreachable';
+  await time.pass(55_000);
+  t.ok(leftShare() < 0.2, 'and less once it fails');
+});
+
 t.test('renews at two thirds of its time, a tenth earlier or later', async (t) => {
   for (const [random, atMs] of [
     [0, 36_000],

@@ -136,6 +136,15 @@ class TenantRoutes {
       method: route.method,
       url: `${tenantPrefix}/${route.path}`,
       bodyLimit: Math.max(route.maxBody, 1),
+      // Before the body, which strangers are not to fill our memory with; and once more when it is there.
+      onRequest: async (request, reply) => {
+        try {
+          await request.server.people.authenticate(request);
+        } catch (error) {
+          return request.server.people.refuse(request, reply, error);
+        }
+        return undefined;
+      },
       handler: (request, reply) => this.#serve(route, request, reply),
     });
   }

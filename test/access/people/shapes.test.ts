@@ -13,6 +13,7 @@ import { HandClock } from '../../audit/fixtures.ts';
 import { newKey, sign } from './idp.ts';
 
 const acme = 'acme' as TenantName;
+const key = await newKey('k1');
 
 const refusal = (reason: LoginReason) => ({ code: 'SELLO_LOGIN_REFUSED', reason });
 
@@ -27,7 +28,6 @@ interface Shape {
 
 async function take(t: Test, shape: Shape, changes: JWTPayload = {}, rules: Partial<OidcRules> = {}) {
   const { issuer, jwksUri, header = {}, claims } = shape;
-  const key = await newKey('k1');
   const clock = new HandClock(t);
   const asked: string[] = [];
   const fetcher: JsonFetcher = {

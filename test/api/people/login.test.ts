@@ -53,7 +53,7 @@ async function start(t: Test): Promise<Running> {
       { name: 'blue', admins: ['1'.repeat(64)], clients: { auth: 'off' } },
       { name: 'green', admins: ['2'.repeat(64)], clients: { auth: 'off' } },
     );
-    return `${listenerYaml}audit: {path: audit/server.jsonl}\noperators: ${JSON.stringify(operators)}\n${tenants}`;
+    return `${listenerYaml}log: {level: trace}\naudit: {path: audit/server.jsonl}\noperators: ${JSON.stringify(operators)}\n${tenants}`;
   };
   await site.start(yaml());
   return { site, idp, origin, yaml };

@@ -1,5 +1,7 @@
 /** What people may do to keys over the operators' listener, and that two of them are needed to destroy one. */
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import tls from 'node:tls';
 import t, { type Test } from 'tap';
 import { Idp, newKey, sign } from '../../access/people/idp.ts';
 import { askHttp2 } from '../../attacks/client.ts';
@@ -171,6 +173,22 @@ t.test('each role does what it may, in its own tenant', { timeout: 60_000 }, asy
     /denied/,
     'strangers do not fill another tenant’s trail',
   );
+});
+
+t.test('a stranger is refused before their body comes', { timeout: 60_000 }, async (t) => {
+  const { site } = await office(t);
+  const socket = tls.connect({
+    host: '127.0.0.1',
+    port: site.server.operatorsPort!,
+    rejectUnauthorized: false,
+  });
+  await once(socket, 'secureConnect');
+  socket.write(
+    'POST /v1/operators/tenants/acme/keys/app/rewrap HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8000000\r\n\r\n',
+  );
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  t.match(answer.toString(), /^HTTP\/1\.1 401 /);
+  socket.destroy();
 });
 
 t.test('to destroy takes two people, in time, once', { timeout: 60_000 }, async (t) => {
