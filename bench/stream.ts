@@ -8,6 +8,8 @@ import { createCipheriv, randomBytes } from 'node:crypto';
 import os from 'node:os';
 import { SegmentOpener, SegmentSealer, type StreamKey } from '../src/formats/index.ts';
 import { open, seal, type Placed } from '../src/sse/index.ts';
+import { callsTable } from './stream-calls.ts';
+import { coresTable } from './stream-cores.ts';
 import { serverTable } from './stream-server.ts';
 
 const quick = process.argv.includes('--quick');
@@ -161,5 +163,7 @@ console.log(
 );
 console.log(`MALLOC_MMAP_THRESHOLD_=${process.env['MALLOC_MMAP_THRESHOLD_'] ?? 'not set'}`);
 libraryTable();
+await coresTable(quick);
 await sizesTable();
 await serverTable(quick);
+await callsTable(quick);

@@ -1,31 +1,49 @@
 /** `sello open FILE` */
 import { Transform, type TransformCallback } from 'node:stream';
 import { hasCode } from '../errors.ts';
-import { envelopeLength, envelopePrefixBytes } from '../formats/index.ts';
+import { envelopeLength, envelopePrefixBytes, type ByteSpan } from '../formats/index.ts';
 import { open as openObject, type Engine, type Placed } from '../sse/index.ts';
 import { type CliCommand, child, examples } from './command.ts';
 import { Failure, failingWith } from './failure.ts';
 import { inputOf, moveTo, sealedFileOptions, withPlaced, type SealOptions } from './sealed-file.ts';
+import { rangeForm, rangeInputOf } from './sealed-range.ts';
+
+interface OpenOptions extends SealOptions {
+  readonly range?: string;
+}
 
 export function open(parent: CliCommand): void {
   const command = child(parent, 'open', 'Open a sealed file');
   command.argument('[FILE...]').usage('[options] <FILE>');
-  sealedFileOptions(command).option(
-    '-o, --output <FILE>',
-    'Where to write; FILE without .sealed unless said otherwise, - for standard output',
-  );
+  sealedFileOptions(command)
+    .option(
+      '--range <A-B>',
+      'Only these bytes of the plaintext: A-B (both included), A-, or -N for the last N',
+    )
+    .option(
+      '-o, --output <FILE>',
+      'Where to write; FILE without .sealed unless said otherwise, - for standard output',
+    );
   examples(command, [
     ['Open a file; the server is asked for its data key', 'open backup.tar.sealed'],
+    ['Show its last KiB; the rest is not read', 'open --range -1024 backup.tar.sealed'],
     ['Open it with a key of your own', 'open --key-file secret.key backup.sealed -o -'],
   ]);
-  command.action(async (given: string[], options: SealOptions) => {
+  command.action(async (given: string[], options: OpenOptions) => {
     command.checkArguments(given, ['no file specified']);
     const file = given[0]!;
-    const output = options.output ?? outputOf(command, file);
-    const input = await inputOf(command.io, file);
+    const { range } = options;
+    if (range !== undefined && !rangeForm.test(range)) throw command.misuse('--range is A-B, A- or -N');
+    if (range !== undefined && file === '-')
+      throw command.misuse('--range needs a file: a pipe has no places');
+    const output = options.output ?? (range === undefined ? outputOf(command, file) : '-');
     try {
+      const { input, span } =
+        range === undefined
+          ? { input: await inputOf(command.io, file), span: undefined }
+          : await rangeInputOf(command.io, file, range);
       await withPlaced(command, options, (placed) =>
-        moveTo(command, input, [new FileOpener(placed)], { ...options, output }),
+        moveTo(command, input, [new FileOpener(placed, span)], { ...options, output }),
       );
     } catch (error) {
       throw explained(error, file);
@@ -60,11 +78,14 @@ function explained(error: unknown, file: string): unknown {
 /** Reads the envelope in front, opens it, and then the stream behind it. */
 class FileOpener extends Transform {
   readonly #placed: Placed;
+  readonly #span: ByteSpan | undefined;
   #start: Buffer = Buffer.alloc(0);
   #engine: Engine | undefined;
 
-  constructor(placed: Placed) {
+  /** @param span for a range: envelope and header are followed by its segments alone */
+  constructor(placed: Placed, span: ByteSpan | undefined) {
     super();
+    this.#span = span;
     this.#placed = placed;
   }
 
@@ -98,7 +119,7 @@ class FileOpener extends Transform {
       if (length === undefined) return;
       const opening = openObject(this.#start.subarray(0, length), this.#placed);
       using object = await failingWith('failed to open', opening.catch(unlessOurs));
-      this.#engine = object.open().engine;
+      this.#engine = (this.#span === undefined ? object.open() : object.openRange(this.#span)).engine;
       rest = this.#start.subarray(length);
     }
     const out: Buffer[] = [];

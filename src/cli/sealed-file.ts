@@ -77,7 +77,7 @@ export interface Input {
 }
 
 /** Reads by pieces that fit a segment: fewer calls, no copies. */
-const readBytes = 131_072;
+export const readBytes = 131_072;
 
 export async function inputOf(io: Io, file: string): Promise<Input> {
   if (file === '-') return { stream: io.stdin, bytes: undefined, name: 'standard input' };

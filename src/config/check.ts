@@ -87,7 +87,7 @@ class Check {
   }
 
   async operators({ host, port, tls, oidc, ldap }: OperatorsConfig): Promise<void> {
-    await this.listener({ host, port, tls, serverNames: [] });
+    await this.listener({ host, port, tls, serverNames: [], ownProcess: false });
     for (const { name, caFile, client } of oidc) {
       const whose = `OpenID provider '${name}'`;
       if (caFile !== undefined) await this.#authorities(whose, caFile);

@@ -22,6 +22,7 @@ export function isolationProblems(config: Config): IsolationProblem[] {
     ...sharedAuditFiles(config),
     ...unacknowledged(config),
     ...sharedAddresses(config),
+    ...ownProcesses(config),
   ];
 }
 
@@ -178,6 +179,18 @@ function sharedAddresses({ listeners, probes, operators }: Config): IsolationPro
     const message = `two listeners have the address ${b.host}:${b.port}`;
     return [{ message: a.host === b.host ? message : `${message} (${a.host} covers it)`, path: b.path }];
   });
+}
+
+/** Key calls need somebody who takes them at full priority. */
+function ownProcesses({ listeners }: Config): IsolationProblem[] {
+  return listeners.length === 0 || listeners.some(({ ownProcess }) => !ownProcess)
+    ? []
+    : [
+        {
+          message: 'a listener with `process: own` stands beside a `shared` one, and there is none',
+          path: ['listeners', 0, 'process'],
+        },
+      ];
 }
 
 /** `::` also takes IPv4 connections on the systems we run on. */

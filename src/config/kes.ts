@@ -98,6 +98,7 @@ export function kesConfig(tree: MappingTree, place: KesPlace, problems: ProblemL
           minVersion: file.sello.minTlsVersion,
         },
         serverNames: [],
+        ownProcess: false,
       },
     ],
     probes: probesOf(file.sello.probes),

@@ -44,6 +44,8 @@ export interface ListenerConfig {
   readonly tls: TlsConfig;
   /** When not empty: SNI and :authority must be one of these (a missing SNI is accepted). */
   readonly serverNames: readonly string[];
+  /** Served by a process beside the workers, at a lower priority. */
+  readonly ownProcess: boolean;
 }
 
 /** The listener for people, and how they prove who they are. */

@@ -64,6 +64,11 @@ const listener = fields({
     scalar<string>('server name', { description: 'A DNS name.' }),
     'When not empty, SNI and `:authority` must be one of these; a missing SNI is accepted.',
   ),
+  process: choice(['shared', 'own'], {
+    default: 'shared',
+    description:
+      '`own`: a process beside the workers has this listener, at a lower priority. For object streams, which would slow key calls down.',
+  }),
   tls,
 });
 

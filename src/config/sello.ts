@@ -48,9 +48,10 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
     dialect: 'sello',
     file: place.file,
     processes: file.processes,
-    listeners: file.listeners.map(({ address, serverNames, tls }, i) => ({
+    listeners: file.listeners.map(({ address, serverNames, process, tls }, i) => ({
       ...address,
       serverNames,
+      ownProcess: process === 'own',
       tls: tlsOf(tls, () => locate(tree, ['listeners', i, 'tls']), place, problems),
     })),
     ...(file.operators === undefined
@@ -255,7 +256,7 @@ class TenantReader {
     if (memory !== undefined) {
       const message = `tenant '${this.#source.name}' keeps its keys in memory: they are lost when the process ends`;
       this.#problems.notice(message, this.#at('keystore'), { failsCheck: true });
-      if (this.#file.processes > 1) {
+      if (this.#file.processes > 1 || this.#file.listeners.some(({ process }) => process === 'own')) {
         this.#problems.refuse(
           "a keystore in memory cannot be shared by several 'processes'",
           this.#at('keystore'),

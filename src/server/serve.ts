@@ -1,11 +1,19 @@
 /**
  * `sello serve`: load the configuration, start one process or several, reload on SIGHUP and when files change, stop on SIGTERM.
  */
+import os from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { checkConfig, loadConfig, watchedFiles, watchFiles, type FileWatch } from '../config/index.ts';
 import type { Config } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
-import { superviseWorkers, tellSupervisor, workerIndex, onSupervisorMessage } from './processes.ts';
+import {
+  isServedHere,
+  isSupervised,
+  onSupervisorMessage,
+  superviseWorkers,
+  tellSupervisor,
+  workerName,
+} from './processes.ts';
 import { startServer, type Server } from './server.ts';
 
 export interface ServeOptions {
@@ -21,9 +29,9 @@ export async function serve(options: ServeOptions): Promise<number> {
   // Until there is something to reload, the signal must not end the program: what is being read is new anyway.
   process.on('SIGHUP', () => undefined);
   const config = await load(options);
-  if (config.processes > 1 && workerIndex() === undefined) {
+  if (isSupervised(config) && workerName() === undefined) {
     return superviseWorkers({
-      processes: config.processes,
+      config,
       probes: config.probes,
       print: options.print,
       started: (ports) => banner(config, ports, options.print),
@@ -35,15 +43,33 @@ export async function serve(options: ServeOptions): Promise<number> {
   const server = await startServer(await load(options), {
     onInvalidate: (tenant, key) => tellSupervisor({ kind: 'invalidate', tenant, key }),
   });
+  if (workerName() === 'streams') yieldToOthers(server);
   for (const notice of config.warnings) server.info.log.warn({ line: notice.line }, notice.message);
   onSupervisorMessage((message) => {
     if (message.kind === 'invalidate') server.invalidate(message.tenant, message.key);
     else if (message.kind === 'ask')
       void server.report().then((report) => tellSupervisor({ kind: 'report', report }));
   });
-  if (workerIndex() === undefined) banner(config, server.ports, options.print);
-  tellSupervisor({ kind: 'started', ports: [...server.ports] });
+  if (workerName() === undefined) banner(config, server.ports, options.print);
+  tellSupervisor({ kind: 'started', ports: portsByListener(config, server.ports) });
   return run(server, options, files);
+}
+
+/** The nice value of the thread that seals and opens: where the processor is short, key calls come first. */
+const streamsPriority = 10;
+
+function yieldToOthers({ info }: Server): void {
+  try {
+    os.setPriority(streamsPriority);
+  } catch (error) {
+    // A sandbox may forbid the call. Streams are served all the same, and share the processor evenly.
+    info.log.warn({ err: error }, 'the streams process cannot lower its priority');
+  }
+}
+
+function portsByListener({ listeners }: Config, ports: readonly number[]): (number | null)[] {
+  const own = [...ports];
+  return listeners.map((listener) => (isServedHere(listener) ? own.shift()! : null));
 }
 
 /** The files of a configuration, watched from before they are read: no change falls between reading and watching. */

@@ -19,7 +19,7 @@ import { Gate } from './gate.ts';
 import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener, secureContextOptions } from './listener.ts';
 import { OperatorsListener } from './operators.ts';
-import { workerIndex } from './processes.ts';
+import { isServedHere, isSupervised, workerName } from './processes.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
 import { Schedule } from './schedule.ts';
 import { VaultError } from '../vault/index.ts';
@@ -139,10 +139,10 @@ export class Server {
       ...invalidation(this.#options),
     });
     try {
-      config.listeners.forEach((listener, i) => this.#listeners[i]!.reloadTls(listener.tls));
+      servedOf(config).forEach((listener, i) => this.#listeners[i]!.reloadTls(listener.tls));
       if (people !== undefined) this.#operators?.listener.reload(people);
     } catch (error) {
-      running.config.listeners.forEach((listener, i) => {
+      servedOf(running.config).forEach((listener, i) => {
         try {
           this.#listeners[i]!.reloadTls(listener.tls);
         } catch {
@@ -220,10 +220,20 @@ export class Server {
   }
 }
 
+/** In the configuration's order. */
+function servedOf({ listeners }: Config): Config['listeners'] {
+  return listeners.filter(isServedHere);
+}
+
 /** What listeners are made with: a change would look accepted and have no effect. */
 function fixedParts({ listeners, limits, log, processes, probes, operators }: Config): unknown {
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
-  const addresses = listeners.map(({ host, port, serverNames }) => [host, port, serverNames]);
+  const addresses = listeners.map(({ host, port, serverNames, ownProcess }) => [
+    host,
+    port,
+    serverNames,
+    ownProcess,
+  ]);
   return [addresses, made, log, processes, probes, operators?.host, operators?.port];
 }
 
@@ -272,13 +282,13 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const health = createHealth(systemClock);
   metrics.checks(() => health.states());
   const withdrawHealth = watchHealth(health, runtime);
-  const listeners = config.listeners.map(
+  const listeners = servedOf(config).map(
     (listener) =>
       new KeyListener(listener, {
         limits: config.limits,
         gate,
         server: info,
-        reusePort: config.processes > 1,
+        reusePort: config.processes > 1 && !listener.ownProcess,
       }),
   );
   const ports: number[] = [];
@@ -286,12 +296,12 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   try {
     for (const listener of listeners) ports.push(await listener.listen());
     // Sessions live in one process: of several the first has the listener.
-    if (hasOperators(config) && (workerIndex() ?? 0) === 0)
+    if (hasOperators(config) && (workerName() ?? 0) === 0)
       people = new OperatorsListener(config, { limits: config.limits, gate, server: info });
     const operators = people === undefined ? undefined : { listener: people, port: await people.listen() };
     // Of several processes the supervisor shows them all on one port.
     const probes =
-      config.probes === undefined || config.processes > 1
+      config.probes === undefined || (isSupervised(config) && workerName() !== undefined)
         ? undefined
         : await createProbeServer(config.probes, {
             alive: () => true,

@@ -1,21 +1,21 @@
 /** What the workers of a supervisor say of themselves, asked for when somebody looks. */
 import type { ChildProcess } from 'node:child_process';
-import type { Probed, WorkerReport } from '../telemetry/index.ts';
+import type { Probed, WorkerName, WorkerReport } from '../telemetry/index.ts';
 import { joinHealth, joinMetrics } from '../telemetry/index.ts';
 
 /** Less than a probe waits for its answer (Kubernetes: 1 s unless said otherwise) and more than a busy worker takes. */
 const answerWithinMs = 800;
 
 export class WorkersReports implements Probed {
-  readonly #processes: number;
-  readonly #workers: ReadonlyMap<number, ChildProcess>;
+  readonly #names: readonly WorkerName[];
+  readonly #workers: ReadonlyMap<WorkerName, ChildProcess>;
   /** Workers that have said that they serve. */
   readonly #started = new Set<ChildProcess>();
-  #asking: Promise<Map<number, WorkerReport | undefined>> | undefined;
+  #asking: Promise<Map<WorkerName, WorkerReport | undefined>> | undefined;
   readonly #answers = new Map<ChildProcess, (report: WorkerReport) => void>();
 
-  constructor(processes: number, workers: ReadonlyMap<number, ChildProcess>) {
-    this.#processes = processes;
+  constructor(names: readonly WorkerName[], workers: ReadonlyMap<WorkerName, ChildProcess>) {
+    this.#names = names;
     this.#workers = workers;
   }
 
@@ -31,7 +31,7 @@ export class WorkersReports implements Probed {
   async alive(): Promise<boolean> {
     const reports = await this.#ask();
     return [...this.#workers].every(
-      ([index, worker]) => !this.#started.has(worker) || reports.get(index) !== undefined,
+      ([name, worker]) => !this.#started.has(worker) || reports.get(name) !== undefined,
     );
   }
 
@@ -44,20 +44,19 @@ export class WorkersReports implements Probed {
   }
 
   /** However many look at once, each worker is asked once. */
-  #ask(): Promise<Map<number, WorkerReport | undefined>> {
+  #ask(): Promise<Map<WorkerName, WorkerReport | undefined>> {
     this.#asking ??= this.#askAll().finally(() => (this.#asking = undefined));
     return this.#asking;
   }
 
-  async #askAll(): Promise<Map<number, WorkerReport | undefined>> {
-    const indexes = Array.from({ length: this.#processes }, (_, index) => index);
+  async #askAll(): Promise<Map<WorkerName, WorkerReport | undefined>> {
     const reports = await Promise.all(
-      indexes.map((index) => {
-        const worker = this.#workers.get(index);
+      this.#names.map((name) => {
+        const worker = this.#workers.get(name);
         return worker?.connected === true ? this.#askOne(worker) : undefined;
       }),
     );
-    return new Map(indexes.map((index) => [index, reports[index]]));
+    return new Map(this.#names.map((name, i) => [name, reports[i]]));
   }
 
   #askOne(worker: ChildProcess): Promise<WorkerReport | undefined> {

@@ -5,6 +5,7 @@ export {
   joinMetrics,
   type MetricFamilies,
   type WorkerReport,
+  type WorkerName,
   type WorkerReports,
 } from './joined.ts';
 export { createLogger, type Log, type Logger, type LogOptions } from './logger.ts';

@@ -15,8 +15,11 @@ export interface WorkerReport {
   readonly health: HealthReport;
 }
 
+/** Workers that share the port are numbered; `streams` has listeners of its own. */
+export type WorkerName = number | 'streams';
+
 /** Undefined: a worker that did not answer in time. */
-export type WorkerReports = ReadonlyMap<number, WorkerReport | undefined>;
+export type WorkerReports = ReadonlyMap<WorkerName, WorkerReport | undefined>;
 
 function workerUp(isUp: boolean): MetricFamily {
   return {
@@ -33,7 +36,7 @@ export async function joinMetrics(
   reports: WorkerReports,
 ): Promise<{ readonly contentType: string; readonly body: string }> {
   const families = new Map<string, MetricFamily>();
-  const add = (family: MetricFamily, worker: number): void => {
+  const add = (family: MetricFamily, worker: WorkerName): void => {
     const values = family.values.map((value) => ({
       ...value,
       labels: { ...value.labels, worker: String(worker) },
@@ -54,12 +57,17 @@ export async function joinMetrics(
   return { contentType: registry.contentType, body: await registry.metrics() };
 }
 
-/** Ready while one worker is: the port they share is served. What fails is named with its worker. */
+/**
+ * Ready while one of those that share the port is: `streams` serves no key calls, so it makes nobody ready and nobody unready. What fails is named with its worker.
+ */
 export function joinHealth(reports: WorkerReports): HealthReport {
   const failing = [...reports].flatMap(([worker, report]) =>
     report === undefined
       ? [{ check: `worker ${worker}`, detail: 'does not answer' }]
       : report.health.failing.map((each) => ({ ...each, check: `worker ${worker}: ${each.check}` })),
   );
-  return { ready: [...reports.values()].some((report) => report?.health.ready === true), failing };
+  return {
+    ready: [...reports].some(([worker, report]) => worker !== 'streams' && report?.health.ready === true),
+    failing,
+  };
 }

@@ -82,6 +82,73 @@ t.test('what does not open leaves no file', async (t) => {
   );
 });
 
+t.test('a range opens, and nothing else of the file is read', async (t) => {
+  const segment = 131_072;
+  const whole = randomBytes(2 * segment);
+  writeFileSync(file('even'), whole);
+  for (const [name, bytes] of [
+    ['plain', message],
+    ['even', whole],
+  ] as const) {
+    const sealedName = `${name}.r.sealed`;
+    t.equal((await sello(['seal', '--key-file', 'own.key', '--force', name, '-o', sealedName])).exit, 0);
+    for (const [range, from, to] of [
+      ['0-0', 0, 1],
+      ['5-131071', 5, segment],
+      ['131071-131072', segment - 1, segment + 1],
+      ['131072-140000', segment, 140_001],
+      ['262143-', 2 * segment - 1, bytes.length],
+      ['-1', bytes.length - 1, bytes.length],
+      ['-9999999', 0, bytes.length],
+      ['7-9999999', 7, bytes.length],
+    ] as const) {
+      const result = await sello([
+        ...['open', '--key-file', 'own.key', '--range', range, '--force', '-o', 'piece'],
+        sealedName,
+      ]);
+      t.match(result, { exit: 0, stderr: '' }, `${name} ${range}`);
+      t.ok(readFileSync(file('piece')).equals(bytes.subarray(from, to)), `${name} ${range}`);
+    }
+  }
+  const sealed = readFileSync(file('plain.r.sealed'));
+  const opens = (range: string, ...more: string[]) =>
+    sello([
+      'open',
+      '--key-file',
+      'own.key',
+      '--range',
+      range,
+      '--force',
+      '-o',
+      'piece2',
+      'x.sealed',
+      ...more,
+    ]);
+  // Damage in the third segment is none of the first one's business.
+  writeFileSync(file('x.sealed'), Buffer.concat([sealed.subarray(0, -1), Buffer.of(sealed.at(-1)! ^ 1)]));
+  t.equal((await opens('10-20')).exit, 0);
+  t.match(await opens('-20'), { exit: 1, stderr: /does not open/ });
+  // Cut so that it has the length of a shorter file of two whole segments: its end is not authentic.
+  const cut = sealed.length - (300_000 - 2 * segment);
+  writeFileSync(file('x.sealed'), sealed.subarray(0, cut));
+  for (const range of ['-20', '262140-', '262140-999999'])
+    t.match(await opens(range), { exit: 1, stderr: /does not open/ }, `cut, ${range}`);
+  writeFileSync(file('x.sealed'), sealed.subarray(0, cut - 1));
+  t.match(await opens('0-1'), { exit: 1, stderr: /it is cut/ });
+  writeFileSync(file('x.sealed'), sealed);
+  t.match(await opens('300000-'), { exit: 1, stderr: /no byte of the range.*300000 bytes/s });
+  t.match(await opens('9-3'), { exit: 1, stderr: /no byte of the range/ });
+  t.match(await opens('1-2', '--object', 'other'), { exit: 1, stderr: /another place/ });
+  for (const range of ['1', '-', 'a-b', '1-2,4-5', '--1', '1-99999999999999999'])
+    t.match(await opens(range), { exit: 1, stderr: /--range is/ }, range);
+  t.match(await sello(['open', '--key-file', 'own.key', '--range', '1-2', '-']), {
+    exit: 1,
+    stderr: /needs a file/,
+  });
+  writeFileSync(file('x.sealed'), 'hello');
+  t.match(await opens('0-1'), { exit: 1, stderr: /not a sealed file/ });
+});
+
 t.test('files are not overwritten, and a command line that cannot be understood says so', async (t) => {
   t.match(await sello(['seal', '--key-file', 'own.key', 'plain', '-o', 'c.sealed']), {
     exit: 1,
