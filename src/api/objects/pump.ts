@@ -4,6 +4,7 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import type { Engine } from '../../sse/streams.ts';
+import { processTurns } from './turns.ts';
 
 export interface PumpOptions {
   readonly source: Readable;
@@ -40,7 +41,10 @@ class Pump {
   #bytesIn = 0;
   #bytesOut = 0;
   #isDone = false;
+  /** The sink is full. */
   #isWaiting = false;
+  /** Other streams, and key calls, come first. */
+  #isHeld = false;
   #hasEnded = false;
   /** `performance.now()` of the last progress. */
   #movedMs = performance.now();
@@ -72,7 +76,7 @@ class Pump {
     }
     source.on('data', this.#take);
     source.on('end', this.#onEnd);
-    if (this.#isWaiting) source.pause();
+    if (this.#isWaiting || this.#isHeld) source.pause();
     else source.resume();
   }
 
@@ -81,6 +85,7 @@ class Pump {
     this.#movedMs = performance.now();
     this.#bytesIn += chunk.length;
     this.#work((out) => this.#options.engine.update(chunk, out));
+    if (processTurns.took(chunk.length) && !this.#isDone) this.#hold();
   };
 
   readonly #onEnd = (): void => {
@@ -101,7 +106,21 @@ class Pump {
   readonly #onDrain = (): void => {
     this.#movedMs = performance.now();
     this.#isWaiting = false;
-    this.#options.source.resume();
+    // Many may drain at once: they go on one after the other.
+    this.#hold();
+  };
+
+  #hold(): void {
+    if (this.#isHeld) return;
+    this.#isHeld = true;
+    this.#options.source.pause();
+    processTurns.wait(this.#onTurn);
+  }
+
+  readonly #onTurn = (): void => {
+    this.#isHeld = false;
+    this.#movedMs = performance.now();
+    if (!this.#isWaiting && !this.#isDone) this.#options.source.resume();
   };
 
   readonly #onSinkClose = (): void => {
@@ -153,6 +172,7 @@ class Pump {
     clearInterval(this.#watch);
     const { source, engine } = this.#options;
     engine.wipe();
+    processTurns.leave(this.#onTurn);
     source.off('data', this.#take);
     source.off('end', this.#onEnd);
     source.off('close', this.#onCut);
