@@ -5,7 +5,7 @@
  * streams, or slow ones, never wait.
  */
 
-/** Half a millisecond of TLS in, AES and TLS out: what a key call may have to wait for in each of its turns of the event loop. Half of it costs throughput. */
+/** Half a millisecond of TLS in, AES and TLS out: what a key call may have to wait for in each of its turns of the event loop. */
 const bytesPerTurn = 131_072;
 /** What one that goes on is expected to take: Node reads a socket by 64 KiB. */
 const expectedBytes = 65_536;
