@@ -1,9 +1,9 @@
-/** `sello keystore check --config FILE`: opens a keystore and reads every key in it. */
+/** `sello keystore check --config FILE`: opens a keystore and reads every key in it, with all its versions. */
 import { SelloError } from '../errors.ts';
 import type { KeyName } from '../keys/index.ts';
 import type { Keystore } from '../keystores/index.ts';
 import { type CliCommand, child, examples } from './command.ts';
-import { openKeystoreOf } from './configured-keystore.ts';
+import { keystoreOf, openKeystoreOf } from './configured-keystore.ts';
 import { Failure } from './failure.ts';
 import { type Io, write } from './io.ts';
 import {
@@ -41,10 +41,11 @@ export function keystoreCheck(parent: CliCommand): void {
     const { io } = command;
     const config = configOf(command, options);
     command.checkArguments(given, []);
+    const { tenant } = await keystoreOf(io, config, options.tenant);
     const store = await openKeystoreOf(io, config, 'source', options.tenant);
     let findings: Findings;
     try {
-      findings = await failingOnKeystore(readAll(store, io.signal), () => undefined);
+      findings = await failingOnKeystore(readAll(store, tenant, io.signal), () => undefined);
       for (const notice of (await store.notices?.()) ?? []) await write(io.stderr, `Notice: ${notice}\n`);
     } finally {
       await store.close();
@@ -53,14 +54,13 @@ export function keystoreCheck(parent: CliCommand): void {
   });
 }
 
-async function readAll(store: Keystore, signal: AbortSignal): Promise<Findings> {
-  const { parseStoredKey } = await import('../keys/index.ts');
+async function readAll(store: Keystore, tenant: string, signal: AbortSignal): Promise<Findings> {
+  const { keyChecker } = await import('../keys/index.ts');
+  const check = keyChecker(store, tenant);
   const unreadable: Unreadable[] = [];
   const readOne = async (name: KeyName): Promise<'read' | 'gone'> => {
-    let value: Buffer | undefined;
     try {
-      value = await store.read(name);
-      parseStoredKey(value).wipe();
+      await check(name);
     } catch (error) {
       if (!(error instanceof SelloError)) throw error;
       // An `fs` folder may be in use: deleted since it was listed.
@@ -68,8 +68,6 @@ async function readAll(store: Keystore, signal: AbortSignal): Promise<Findings> 
       // A fault of the store is not one of this key: every other would follow.
       if (error.retryable) throw error;
       unreadable.push({ name, code: error.code, detail: error.detail ?? error.message });
-    } finally {
-      value?.fill(0);
     }
     return 'read';
   };

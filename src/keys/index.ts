@@ -1,6 +1,7 @@
 /** Master keys: their material, their stored form, what is sealed under them, and a tenant's keys as faces use them. */
 export { parseAlgorithm, type KeyAlgorithm } from './algorithm.ts';
 export { KeyCache } from './cache.ts';
+export { keyChecker } from './check-key.ts';
 export {
   ciphertextOverheadBytes,
   dataKeyBytes,

@@ -17,6 +17,7 @@ import { Vault } from '../real/vault.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const example = join(root, 'config/sello-vault.yaml');
+const inTransit = join(root, 'config/sello-transit.yaml');
 
 const found = await needTools(t, 'vault');
 if (found !== undefined) {
@@ -168,6 +169,64 @@ if (found !== undefined) {
     const back = await runCommand(['migrate', '--from', target, '--to', example, '--json'], { env });
     t.match(back.stdout, /"total":1/);
     t.equal(back.exit, 0, 'the same bytes are recognised');
+  });
+
+  t.test('the example with master keys in Transit, brought to life in the same way', async (t) => {
+    const tokenFile = join(folder, 'admin.token');
+    const argv = ['vault', 'setup', '--config', inTransit, '--apply', '--token-file', tokenFile];
+    t.match(await runCommand(argv, { env }), { exit: 0 });
+    const secondPort = await freePort();
+    const second = {
+      ...env,
+      SELLO_ADDRESS: `127.0.0.1:${String(secondPort)}`,
+      SELLO_AUDIT: join(folder, 'audit-transit'),
+    };
+    t.match(await runCommand(['config', 'check', inTransit], { env: second }), { exit: 0 });
+    const running = await RunningProcess.start({
+      command: process.execPath,
+      args: [join(root, 'src/main.ts'), 'serve', '--config', inTransit],
+      env: second,
+      log: join(folder, 'sello-transit.log'),
+      isReady: () => answers(secondPort, readFileSync(authority.ca)),
+    });
+    t.teardown(() => running.stop());
+    const client = createClient({
+      endpoints: [`127.0.0.1:${String(secondPort)}`],
+      certPem: readFileSync(admin.cert, 'utf8'),
+      keyPem: readFileSync(admin.key),
+      ca: readFileSync(authority.ca),
+    });
+    t.teardown(() => client.close());
+    const old = await client.generateKey('app', Buffer.from('{}'));
+    t.match(
+      await client.admin.keyring('app'),
+      { sealingVersion: 2, versions: [{ custody: 'kes' }, { custody: 'transit' }] },
+      'the key of the KV engine is taken over',
+    );
+    await client.createKey('native');
+    const { plaintext, ciphertext } = await client.generateKey('native', Buffer.from('{}'));
+    await client.admin.act('native', 'rotate');
+    t.ok((await client.decrypt('native', ciphertext, Buffer.from('{}'))).equals(plaintext));
+    t.ok((await client.decrypt('app', old.ciphertext, Buffer.from('{}'))).equals(old.plaintext));
+    t.match(await runCommand(['keystore', 'check', '--config', inTransit], { env: second }), {
+      exit: 0,
+      stdout: /ok, 2 keys, all readable/,
+    });
+    await client.deleteKey('native');
+    const left = await vault.call('LIST', 'transit/keys');
+    t.equal(
+      (left.body.data!['keys'] as string[]).filter((key) => key.startsWith('sello-acme-')).length,
+      1,
+      'its Transit key ended with it',
+    );
+    const target = join(folder, 'none.yaml');
+    await writeFile(target, `keystore: { fs: { path: ${join(folder, 'none')} } }\n`);
+    await mkdir(join(folder, 'none'));
+    t.match(await runCommand(['migrate', '--from', inTransit, '--to', target], { env: second }), {
+      exit: 1,
+      stderr: /Transit engine, which does not give them out/,
+    });
+    await client.deleteKey('app');
   });
 }
 
