@@ -5,6 +5,8 @@ export type Series = Readonly<Record<string, string>>;
 
 export interface RuleCase {
   readonly fires: Series;
+  /** Other series that make it fire after the same time, named by what they are about. */
+  readonly firesToo?: Readonly<Record<string, Series>>;
   /** Minutes after which it fires. */
   readonly afterMinutes: number;
   /** Minutes after which it does not, where those are others. */
@@ -237,8 +239,17 @@ export const ruleCases: Readonly<Record<string, RuleCase>> = {
   },
   SelloAuditShippingBehind: {
     fires: { [`sello_audit_unshipped_records{${acme}}`]: '0+500x60' },
+    firesToo: {
+      'a target that is down, and no traffic': { [`sello_audit_unshipped_records{${acme}}`]: '30000x60' },
+      'keys wait for a target that is down': { [`sello_audit_unshipped_records{${acme}}`]: '40x60' },
+    },
     afterMinutes: 40,
     quiet: {
+      'it comes and goes': {
+        [`sello_audit_unshipped_records{${acme}}`]:
+          '1 3 2 5 1 4 2 1 6 2 3 1 2 4 1 3 2 5 1 4 2 1 6 2 3 1 2 4 1 3 2 5 1 4 2 1 6 2 3 1 2 4',
+      },
+      'nothing waits': { [`sello_audit_unshipped_records{${acme}}`]: '0x60' },
       'it catches up': { [`sello_audit_unshipped_records{${acme}}`]: '30000-400x60' },
       'a few': { [`sello_audit_unshipped_records{${acme}}`]: '0+5x60' },
     },

@@ -71,7 +71,10 @@ t.test('each alert fires, and does not fire', async (t) => {
       ),
     );
     const firing = [alert, ...(one.with ?? [])];
-    return [test(`${alert} fires`, { ...up, ...one.fires }, one.afterMinutes, firing), ...quiet];
+    const fires = Object.entries({ '': one.fires, ...one.firesToo }).map(([name, series]) =>
+      test(`${alert} fires ${name}`, { ...up, ...series }, one.afterMinutes, firing),
+    );
+    return [...fires, ...quiet];
   });
   const file = path.join(t.testdir({}), 'rules.test.yaml');
   // JSON is YAML.
