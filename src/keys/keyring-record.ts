@@ -103,20 +103,18 @@ export function parseKeyring(value: Buffer): KeyringRecord {
     if (typeof record[field] !== 'string') throw unreadable(field);
   for (const field of ['rewrapOnly', 'crossFace'] as const)
     if (typeof record[field] !== 'boolean') throw unreadable(field);
-  const { deletion, versions } = record;
+  const { deletion, minDecryptionVersion, versions } = record;
   if (!Array.isArray(versions) || versions.length > maxVersions) throw unreadable('versions');
+  // Of an ended key nothing but its record is left; every other has its first version.
+  if ((versions.length === 0) !== (record.state === 'deleted')) throw unreadable('versions');
   for (const [position, version] of (versions as readonly unknown[]).entries()) {
     if (!isVersion(version) || version.version !== position + 1) throw unreadable(`version ${position + 1}`);
+    if (version.custody === 'kes' && position > 0) throw unreadable(`version ${position + 1}`);
   }
-  if (!isCount(record.minDecryptionVersion) || record.minDecryptionVersion === 0)
-    throw unreadable('minDecryptionVersion');
-  const mustHaveDeletion = record.state === 'pending-deletion';
-  if ((deletion === undefined) === mustHaveDeletion) throw unreadable('deletion');
-  if (
-    deletion !== undefined &&
-    !(isCount(deletion.after) && isCount(deletion.requestedAt) && typeof deletion.by === 'string')
-  )
-    throw unreadable('deletion');
+  if (!isCount(minDecryptionVersion) || minDecryptionVersion === 0) throw unreadable('minDecryptionVersion');
+  if (versions.length > 0 && minDecryptionVersion > versions.length) throw unreadable('minDecryptionVersion');
+  if ((deletion !== undefined) !== (record.state === 'pending-deletion')) throw unreadable('deletion');
+  if (deletion !== undefined && !isDeletion(deletion)) throw unreadable('deletion');
   const { format: _, ...rest } = record;
   return rest as KeyringRecord;
 }
@@ -153,8 +151,15 @@ function isVersion(value: unknown): value is VersionRecord {
     (version.algorithm === 'AES256' || version.algorithm === 'ChaCha20') &&
     isCount(version.createdAt) &&
     isCount(version.changedAt) &&
-    (version.destroyAfter === undefined || isCount(version.destroyAfter))
+    (version.destroyAfter === undefined || isCount(version.destroyAfter)) &&
+    (version.destroyBy === undefined || typeof version.destroyBy === 'string')
   );
+}
+
+function isDeletion(value: unknown): value is Deletion {
+  if (typeof value !== 'object' || value === null) return false;
+  const { after, by, requestedAt } = value as Partial<Deletion>;
+  return isCount(after) && isCount(requestedAt) && typeof by === 'string';
 }
 
 function isCount(value: unknown): value is number {

@@ -38,6 +38,7 @@ export function sealingVersion({ versions }: KeyringRecord): VersionRecord | und
 
 /** @throws SelloError SELLO_KEY_CHANGE_REFUSED with the reason, SELLO_KEY_VERSION_NOT_FOUND, SELLO_KEY_DELETION_PENDING */
 export function applyChange(record: KeyringRecord, change: KeyChange, by: Change): KeyringRecord {
+  checkAlive(record);
   if (record.state === 'pending-deletion' && change.kind !== 'cancel-deletion')
     throw new SelloError('SELLO_KEY_DELETION_PENDING');
   switch (change.kind) {
@@ -98,6 +99,7 @@ export function isDue({ rotateAt, state }: KeyringRecord, nowSeconds: number): b
 
 /** A newest version is added, enabled. */
 export function addVersion(record: KeyringRecord, version: VersionRecord, by: Change): KeyringRecord {
+  checkAlive(record);
   if (record.state === 'pending-deletion') throw new SelloError('SELLO_KEY_DELETION_PENDING');
   const rotateAt = record.rotateEvery === 0 ? 0 : by.at + record.rotateEvery;
   return next(record, by, { versions: [...record.versions, version], rotateAt });
@@ -105,6 +107,7 @@ export function addVersion(record: KeyringRecord, version: VersionRecord, by: Ch
 
 /** @throws SelloError SELLO_KEY_CHANGE_REFUSED */
 export function destroyVersion(record: KeyringRecord, number: number, by: Change): KeyringRecord {
+  checkAlive(record);
   const version = versionOf(record, number);
   if (version.state !== 'disabled') throw refused('only a disabled version can be destroyed');
   if (version.destroyAfter === undefined) throw refused('its destruction was not scheduled');
@@ -126,6 +129,12 @@ export function beginDeletion(record: KeyringRecord, by: Change): KeyringRecord 
   if (by.at < record.deletion!.after)
     throw refused(`its waiting period ends ${instantText(record.deletion!.after)}`);
   return next(record, by, { state: 'deleting', deletion: undefined });
+}
+
+/** A key that ends, or has ended, does not change any more. */
+function checkAlive({ state }: KeyringRecord): void {
+  if (state === 'deleting') throw new SelloError('SELLO_KEY_DELETION_PENDING');
+  if (state === 'deleted') throw new SelloError('SELLO_KEY_NOT_FOUND');
 }
 
 export function versionOf({ versions }: KeyringRecord, number: number): VersionRecord {
