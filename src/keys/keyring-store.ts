@@ -119,6 +119,8 @@ export class KeyringStore {
     by: Change,
   ): Promise<void> {
     this.#needRecords();
+    if (this.#store.custody !== undefined && facts.algorithm !== 'AES256')
+      throw new SelloError('SELLO_KEY_ALGORITHM_UNSUPPORTED');
     this.reader.expectRecord(name);
     if (await this.reader.hasValue(name)) throw new SelloError('SELLO_KEY_EXISTS');
     const { custody } = this.#store;

@@ -259,6 +259,26 @@ export class TenantKeys {
       : (key.record.transit ?? defaultTransitSettings);
   }
 
+  /** Versions whose ciphertexts are taken. @param anew looks into the store, once per key and second */
+  versionRange(
+    name: KeyName,
+    anew = false,
+  ):
+    | { readonly least: number; readonly latest: number }
+    | Promise<{ readonly least: number; readonly latest: number }> {
+    const rangeOf = ({ record }: Keyring): { least: number; latest: number } => ({
+      least: record?.minDecryptionVersion ?? 1,
+      latest: record?.versions.length ?? 1,
+    });
+    if (anew)
+      return (async () => {
+        await this.#refresh(name, await this.#key(name));
+        return rangeOf(await this.#key(name));
+      })();
+    const key = this.#key(name);
+    return key instanceof Promise ? key.then(rangeOf) : rangeOf(key);
+  }
+
   async #transitSettings(name: KeyName): Promise<TransitSettings> {
     for (let attempt = 0; attempt < mostRestarts; attempt++) {
       const { record } = await this.#key(name);
