@@ -443,7 +443,12 @@ export class KeyringStore {
   }
 
   /** Random bytes for a version, stored; no keyring names them yet. */
-  async #storeVersion(id: string, number: number, algorithm: KeyAlgorithm, by: Change): Promise<VersionRecord> {
+  async #storeVersion(
+    id: string,
+    number: number,
+    algorithm: KeyAlgorithm,
+    by: Change,
+  ): Promise<VersionRecord> {
     const key = MasterKey.generate({ algorithm, createdBy: by.by, createdAt: instantOf(by.at) });
     const stored = formatStoredKey(key);
     const place = `${String(number)}.${takeRandom(8).toString('hex')}`;

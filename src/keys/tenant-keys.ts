@@ -293,12 +293,7 @@ export class TenantKeys {
   }
 
   /** A new data key. `face` is bound to it, with `context`. @param version that seals; the newest enabled one unless given */
-  issue(
-    name: KeyName,
-    context: Buffer,
-    face: Face = 'kes',
-    version?: number,
-  ): DataKey | Promise<DataKey> {
+  issue(name: KeyName, context: Buffer, face: Face = 'kes', version?: number): DataKey | Promise<DataKey> {
     const binding = { tenant: this.#tenant, face, context };
     return this.#with(name, (key) => {
       this.#noteSealed(name, key, version);

@@ -67,7 +67,10 @@ const shown: Partial<Record<ErrorCode, readonly [status: number, text: string]>>
   SELLO_KEY_NOT_FOUND: [400, 'encryption key not found'],
   SELLO_CIPHERTEXT_NOT_AUTHENTIC: [400, 'cipher: message authentication failed'],
   SELLO_KEY_VERSION_TOO_OLD: [400, 'ciphertext or signature version is disallowed by policy (too old)'],
-  SELLO_KEY_VERSION_NOT_FOUND: [400, 'requested version for encryption is higher than the latest key version'],
+  SELLO_KEY_VERSION_NOT_FOUND: [
+    400,
+    'requested version for encryption is higher than the latest key version',
+  ],
   SELLO_NOT_AUTHORIZED: [403, oneError('permission denied')],
   SELLO_RATE_LIMITED: [429, 'request path "transit" rate limit quota exceeded'],
   SELLO_KEY_WITHOUT_MAC: [400, 'no HMAC key exists for that key version'],

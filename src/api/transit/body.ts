@@ -94,7 +94,10 @@ export function secondsField(fields: Fields, name: string): number | undefined {
 }
 
 function wrongType(name: string, wanted: string): VaultFault {
-  return fault(400, `Field validation failed: error converting input for field "${name}": expected ${wanted}`);
+  return fault(
+    400,
+    `Field validation failed: error converting input for field "${name}": expected ${wanted}`,
+  );
 }
 
 /** What Go's decoder says of text that is not base64; the bytes otherwise, in memory of their own. */
@@ -175,7 +178,9 @@ function takeSecrets(body: Buffer, secrets: (Buffer | string)[]): void {
     }
     const target = secretBytes(Math.floor((end - start) / 4) * 3);
     const length = decodeBase64Into(target, body, start, end);
-    secrets.push(length >= 0 ? target.subarray(0, length) : `illegal base64 data at input byte ${String(-1 - length)}`);
+    secrets.push(
+      length >= 0 ? target.subarray(0, length) : `illegal base64 data at input byte ${String(-1 - length)}`,
+    );
     if (length < 0) target.fill(0);
     body.fill(marker, start, end);
     body.write(label, start, 'latin1');

@@ -4,10 +4,11 @@
  */
 import { framed, takeRandom, wipe } from '../../crypto/index.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
-import { parseKeyName, versionOfCiphertext, type KeyName, type TransitSettings } from '../../keys/index.ts';
+import { versionOfCiphertext, type KeyName, type TransitSettings } from '../../keys/index.ts';
 import { fault, faultOf, goJson, oneError, VaultFault, type Piece, type VaultAnswer } from './answers.ts';
 import { decoded, numberField, textField, type Fields, type SecretFields } from './body.ts';
 import type { Subject, TransitCall } from './call.ts';
+import { keyNamed } from './key-name.ts';
 import type { Handler } from './routes.ts';
 
 /** Items of one batch. Vault has no bound but that of a body's size. */
@@ -52,7 +53,9 @@ function batchOf(fields: Fields): Batch {
       throw refuse('an item is not an object');
     return { fields: item as Fields, reference: textField(item as Fields, 'reference') ?? '' };
   });
-  const contexts = items.filter(({ fields: { context } }) => typeof context === 'string' && context !== '').length;
+  const contexts = items.filter(
+    ({ fields: { context } }) => typeof context === 'string' && context !== '',
+  ).length;
   if (contexts !== 0 && contexts !== items.length)
     throw fault(400, 'context should be set either in all the request blocks or in none');
   return { items, isBatch: true, partialStatus: numberField(fields, 'partial_failure_response_code') };
@@ -66,9 +69,7 @@ function needInEach({ isBatch, items }: Batch, name: string, text: string): void
   const told = missing.map((i) => `* '[${String(i)}].${name}' ${text}`).join('\n');
   throw fault(
     500,
-    oneError(
-      `failed to parse batch input: ${String(missing.length)} error(s) decoding:\n\n${told}`,
-    ),
+    oneError(`failed to parse batch input: ${String(missing.length)} error(s) decoding:\n\n${told}`),
   );
 }
 
@@ -81,11 +82,7 @@ function bytesField(fields: Fields, name: string): Buffer {
 }
 
 /** What a ciphertext is bound to. A key derives for its life, or does not: the two forms never meet under one key. */
-export function bindingOf(
-  { derived }: TransitSettings,
-  context: Buffer,
-  associated: Buffer,
-): Buffer {
+export function bindingOf({ derived }: TransitSettings, context: Buffer, associated: Buffer): Buffer {
   return derived ? framed(context, associated) : associated;
 }
 
@@ -138,7 +135,11 @@ export function ciphertextOf(text: string, latestVersion: number, leastVersion: 
   const version = Number(number) === 0 ? 1 : Number(number);
   if (version > latestVersion) throw fault(400, 'invalid ciphertext: version is too new');
   if (version < leastVersion)
-    throw fault(400, 'ciphertext or signature version is disallowed by policy (too old)', 'SELLO_KEY_VERSION_TOO_OLD');
+    throw fault(
+      400,
+      'ciphertext or signature version is disallowed by policy (too old)',
+      'SELLO_KEY_VERSION_TOO_OLD',
+    );
   const bytes = decoded(text.slice(colon + 1));
   if (typeof bytes === 'string') throw fault(400, 'invalid ciphertext: could not decode base64');
   if (bytes.length < leastBytes) throw fault(400, 'invalid ciphertext length');
@@ -270,7 +271,8 @@ function versionField(fields: Fields): number | undefined {
 /** Which text stands for a version that may not seal. */
 function sealingFault(error: unknown): unknown {
   const tooOld: Partial<Record<ErrorCode, string>> = {
-    SELLO_KEY_VERSION_TOO_OLD: 'requested version for encryption is less than the minimum encryption key version',
+    SELLO_KEY_VERSION_TOO_OLD:
+      'requested version for encryption is less than the minimum encryption key version',
   };
   if (!(error instanceof SelloError) || tooOld[error.code] === undefined) return error;
   return fault(400, tooOld[error.code]!, error.code);
@@ -280,7 +282,7 @@ export const encrypt: Handler = async (call, { name = '' }, body) => {
   const parsed = body.secretFields();
   const batch = batchOf(parsed.fields);
   needInEach(batch, 'plaintext', 'missing plaintext to encrypt');
-  const key = parseKeyName(name);
+  const key = keyNamed(name);
   call.subject = { key };
   // Before the store is asked: who may not encrypt learns nothing of keys.
   if (!batch.items.some(({ fields }) => 'associated_data' in fields || 'context' in fields))
@@ -311,7 +313,9 @@ async function encryptItem(
     const { binding, context } = boundTo(settings, fields);
     call.authorize('encrypt', key, context);
     const version = versionField(fields);
-    const ciphertext = await sealing(() => call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version));
+    const ciphertext = await sealing(() =>
+      call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version),
+    );
     return sealed(key, context, ciphertext);
   } finally {
     plaintext.fill(0);
@@ -335,7 +339,7 @@ export const decrypt: Handler = async (call, { name = '' }, body) => {
   const fields = body.fields();
   const batch = batchOf(fields);
   needInEach(batch, 'ciphertext', 'missing ciphertext to decrypt');
-  const key = parseKeyName(name);
+  const key = keyNamed(name);
   call.subject = { key };
   const settings = await call.tenant.keys.transitSettings(key);
   const outcomes = await runEach(call, batch, key, async (item) => {
@@ -368,7 +372,8 @@ async function opened(call: TransitCall, key: KeyName, text: string): Promise<Bu
     return ciphertextOf(text, latest, least);
   } catch (error) {
     // Another replica may have rotated the key.
-    if (!(error instanceof VaultFault) || error.texts[0] !== 'invalid ciphertext: version is too new') throw error;
+    if (!(error instanceof VaultFault) || error.texts[0] !== 'invalid ciphertext: version is too new')
+      throw error;
     const anew = await call.tenant.keys.versionRange(key, true);
     return ciphertextOf(text, anew.latest, anew.least);
   }
@@ -377,14 +382,16 @@ async function opened(call: TransitCall, key: KeyName, text: string): Promise<Bu
 export const rewrap: Handler = async (call, { name = '' }, body) => {
   const batch = batchOf(body.fields());
   needInEach(batch, 'ciphertext', 'missing ciphertext to decrypt');
-  const key = parseKeyName(name);
+  const key = keyNamed(name);
   call.subject = { key };
   const settings = await call.tenant.keys.transitSettings(key);
   const outcomes = await runEach(call, batch, key, async (item) => {
     const { binding, context } = boundTo(settings, item.fields);
     call.authorize('rewrap', key, context);
     const ciphertext = await opened(call, key, item.fields['ciphertext'] as string);
-    const [rewrapped] = await call.tenant.keys.rewrap(key, [{ ciphertext, context: binding, face: 'transit' }]);
+    const [rewrapped] = await call.tenant.keys.rewrap(key, [
+      { ciphertext, context: binding, face: 'transit' },
+    ]);
     if (rewrapped === undefined) throw new SelloError('SELLO_INTERNAL');
     if ('error' in rewrapped) throw rewrapped.error;
     return sealed(key, context, rewrapped.ciphertext);
@@ -400,7 +407,7 @@ export const dataKey: Handler = async (call, { kind = '', name = '' }, body) => 
   if (kind !== 'plaintext' && kind !== 'wrapped')
     throw fault(400, "Invalid path, must be 'plaintext' or 'wrapped'");
   const bits = numberField(fields, 'bits') ?? 256;
-  const key = parseKeyName(name);
+  const key = keyNamed(name);
   call.subject = { key };
   const settings = await call.tenant.keys.transitSettings(key);
   const { binding, context } = boundTo(settings, fields);
@@ -409,7 +416,9 @@ export const dataKey: Handler = async (call, { kind = '', name = '' }, body) => 
   const version = versionField(fields);
   const plaintext = takeRandom(bits / 8);
   try {
-    const ciphertext = await sealing(() => call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version));
+    const ciphertext = await sealing(() =>
+      call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version),
+    );
     const outcome = sealed(key, context, ciphertext);
     await call.release(200, outcome.subject);
     const rest = `"ciphertext":"${outcome.ciphertext!}","key_version":${String(outcome.version!)}`;

@@ -3,9 +3,7 @@ import { equalSecrets, framed, takeRandom } from '../../crypto/index.ts';
 import { hasCode, SelloError } from '../../errors.ts';
 import {
   defaultTransitSettings,
-  isName,
   leastRotationSeconds,
-  parseKeyName,
   type KeyChange,
   type KeyName,
   type KeyringRecord,
@@ -13,6 +11,7 @@ import {
 import { fault, faultOf, goJson, noContent, notFound, type Piece, type VaultAnswer } from './answers.ts';
 import { booleanField, decoded, numberField, secondsField, textField, type Fields } from './body.ts';
 import type { TransitCall } from './call.ts';
+import { keyNamed } from './key-name.ts';
 import { reservedKey } from './kv-seal.ts';
 import type { Handler } from './routes.ts';
 
@@ -60,14 +59,19 @@ function view(name: string, record: KeyringRecord): Record<string, unknown> {
 
 export const create: Handler = async (call, { name: text = '' }, body) => {
   const fields = body.fields();
-  const name = named(text);
+  const name = keyNamed(text);
   call.subject = { key: name };
   call.authorize('create', name);
   const type = textField(fields, 'type') ?? 'aes256-gcm96';
   const derived = booleanField(fields, 'derived') ?? false;
   const period = secondsField(fields, 'auto_rotate_period') ?? 0;
   if (booleanField(fields, 'convergent_encryption') === true)
-    throw fault(400, derived ? 'convergent encryption is not supported' : 'convergent encryption requires derivation to be enabled');
+    throw fault(
+      400,
+      derived
+        ? 'convergent encryption is not supported'
+        : 'convergent encryption requires derivation to be enabled',
+    );
   refuseExport(fields);
   if (!Object.hasOwn(algorithms, type))
     throw fault(400, otherTypes.has(type) ? `key type ${type} is not supported` : `unknown key type ${type}`);
@@ -86,7 +90,8 @@ export const create: Handler = async (call, { name: text = '' }, body) => {
 
 function refuseExport(fields: Fields): void {
   for (const field of ['exportable', 'allow_plaintext_backup'] as const)
-    if (booleanField(fields, field) === true) throw fault(400, `${field} is not supported: keys stay in the key server`);
+    if (booleanField(fields, field) === true)
+      throw fault(400, `${field} is not supported: keys stay in the key server`);
 }
 
 function checkPeriod(seconds: number): void {
@@ -95,7 +100,7 @@ function checkPeriod(seconds: number): void {
 }
 
 export const read: Handler = async (call, { name: text = '' }) => {
-  const name = named(text);
+  const name = keyNamed(text);
   call.subject = { key: name };
   call.authorize('describe', name);
   try {
@@ -124,7 +129,7 @@ export const list: Handler = async (call) => {
 };
 
 export const remove: Handler = async (call, { name: text = '' }) => {
-  const name = named(text);
+  const name = keyNamed(text);
   call.subject = { key: name };
   call.authorize('delete', name);
   if (call.tenant.config.lifecycle.dualControl) throw new SelloError('SELLO_APPROVAL_REQUIRED');
@@ -136,14 +141,18 @@ export const remove: Handler = async (call, { name: text = '' }) => {
     throw fault(400, `error deleting policy ${name}: could not delete key; not found`, 'SELLO_KEY_NOT_FOUND');
   }
   if (record.transit?.deletionAllowed !== true)
-    throw fault(400, `error deleting policy ${name}: deletion is not allowed for this key`, 'SELLO_KEY_CHANGE_REFUSED');
+    throw fault(
+      400,
+      `error deleting policy ${name}: deletion is not allowed for this key`,
+      'SELLO_KEY_CHANGE_REFUSED',
+    );
   await call.release(102, call.subject, 'begun');
   await call.tenant.keys.delete(name, call.by);
   return noContent;
 };
 
 export const rotate: Handler = async (call, { name: text = '' }) => {
-  const name = named(text);
+  const name = keyNamed(text);
   call.subject = { key: name };
   call.authorize('rotate', name);
   await call.release(102, call.subject, 'begun');
@@ -158,7 +167,7 @@ export const rotate: Handler = async (call, { name: text = '' }) => {
 
 export const configure: Handler = async (call, { name: text = '' }, body) => {
   const fields = body.fields();
-  const name = named(text);
+  const name = keyNamed(text);
   call.subject = { key: name };
   call.authorize('state', name);
   let record: KeyringRecord;
@@ -185,7 +194,10 @@ function changesOf(record: KeyringRecord, fields: Fields): KeyChange[] {
     if (version === undefined) return undefined;
     if (version < 0) throw fault(400, `min ${name} version cannot be negative`);
     if (version > latest)
-      throw fault(400, `cannot set min ${name} version of ${String(version)}, latest key version is ${String(latest)}`);
+      throw fault(
+        400,
+        `cannot set min ${name} version of ${String(version)}, latest key version is ${String(latest)}`,
+      );
     return version;
   };
   // Vault takes 0 for 1.
@@ -211,13 +223,6 @@ function changesOf(record: KeyringRecord, fields: Fields): KeyChange[] {
     changes.push({ kind: 'set-rotation', every: period });
   }
   return changes;
-}
-
-/** @throws VaultFault, SelloError SELLO_KEY_NAME_INVALID for what Vault allows and Sello does not: dots */
-function named(text: string): KeyName {
-  if (!isName(text) || text === reservedKey)
-    throw fault(400, `key name ${JSON.stringify(text)} is not allowed`, 'SELLO_KEY_NAME_INVALID');
-  return parseKeyName(text);
 }
 
 const macLabel = Buffer.from('sello transit hmac v1');
@@ -263,13 +268,14 @@ function checkAlgorithm(algorithm: string): void {
 async function macVersion(call: TransitCall, name: KeyName, fields: Fields): Promise<number> {
   const { latest } = await call.tenant.keys.versionRange(name);
   const wanted = numberField(fields, 'key_version') ?? 0;
-  if (wanted > latest) throw fault(400, `key version does not exist; latest key version is ${String(latest)}`);
+  if (wanted > latest)
+    throw fault(400, `key version does not exist; latest key version is ${String(latest)}`);
   return wanted > 0 ? wanted : latest;
 }
 
 export const mac: Handler = async (call, { name: text = '', algorithm = '' }, body) => {
   const fields = body.fields();
-  const name = named(text);
+  const name = keyNamed(text);
   call.subject = { key: name };
   call.authorize('mac', name);
   checkAlgorithm(algorithm || (textField(fields, 'algorithm') ?? defaultMac));
@@ -285,7 +291,7 @@ export const mac: Handler = async (call, { name: text = '', algorithm = '' }, bo
 
 export const verify: Handler = async (call, { name: text = '', algorithm = '' }, body) => {
   const fields = body.fields();
-  const name = named(text);
+  const name = keyNamed(text);
   call.subject = { key: name };
   call.authorize('mac', name);
   checkAlgorithm(algorithm || (textField(fields, 'algorithm') ?? defaultMac));
@@ -333,7 +339,10 @@ export const random: Handler = (call, { source = 'platform', bytes: text = '' },
   if (!['platform', 'seal', 'all'].includes(source))
     throw fault(400, `unsupported entropy source ${goJson(source)}; must be "platform" or "seal", or "all"`);
   if (text !== '' && !/^[+-]?\d{1,9}$/.test(text))
-    throw fault(400, `error parsing url-set byte count: strconv.Atoi: parsing ${goJson(text)}: invalid syntax`);
+    throw fault(
+      400,
+      `error parsing url-set byte count: strconv.Atoi: parsing ${goJson(text)}: invalid syntax`,
+    );
   const count = text === '' ? (numberField(fields, 'bytes') ?? 32) : Number(text);
   if (count < 1) throw fault(400, '"bytes" cannot be less than 1');
   if (count > maxRandomBytes) throw fault(400, `"bytes" should be less than ${String(maxRandomBytes)}`);

@@ -43,7 +43,10 @@ export interface MatchedRoute {
 const genericName = /^\w(?:[\w.-]*\w)?$/;
 
 /** What a mount's path names. The first route of a list counts. */
-export function matchRoute(routes: readonly TransitRoute[], segments: readonly string[]): MatchedRoute | undefined {
+export function matchRoute(
+  routes: readonly TransitRoute[],
+  segments: readonly string[],
+): MatchedRoute | undefined {
   for (const route of routes) {
     const parameters = matches(route.path.split('/'), segments);
     if (parameters !== undefined) return { route, parameters };
