@@ -57,8 +57,8 @@ const login: Handler = async (call, _parameters, body) => {
   const fields = body.fields();
   const roleId = textField(fields, 'role_id') ?? '';
   const secretId = textField(fields, 'secret_id') ?? '';
-  if (roleId === '') throw refused(call, 'no role id', 'missing role_id');
-  if (secretId === '') throw refused(call, 'no secret id', 'missing secret_id');
+  if (roleId === '')
+    throw refused(call, 'no role id', 'failed to determine alias name from login request', 500);
   const given = Buffer.from(roleId);
   const found = Object.entries(call.config.approle).find(([name, role]) => {
     const known = Buffer.from(roleIdOf(call, name, role));
@@ -67,6 +67,7 @@ const login: Handler = async (call, _parameters, body) => {
   if (found === undefined) throw refused(call, 'role id is not known', wrongRole);
   const [name, role] = found;
   checkSource(call, role);
+  if (secretId === '') throw refused(call, 'no secret id', 'missing secret_id');
   const secret = await used(call, name, secretId);
   return grant(call, {
     method: 'approle',

@@ -10,7 +10,7 @@ import type { Admission } from '../../server/gate.ts';
 import { parseContext } from '../../sse/context.ts';
 import type { RecordStore } from '../../keystores/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
-import { permissionDenied, VaultFault } from './answers.ts';
+import { permissionDenied, type VaultFault } from './answers.ts';
 import type { TransitTarget } from './target.ts';
 import type { Token, Tokens } from './tokens.ts';
 

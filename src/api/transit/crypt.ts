@@ -63,7 +63,7 @@ function batchOf(fields: Fields): Batch {
 
 /** Every item of a batch names what it is about; Vault says so of all at once. */
 function needInEach({ isBatch, items }: Batch, name: string, text: string): void {
-  const missing = items.flatMap(({ fields }, i) => (typeof fields[name] === 'string' ? [] : [i]));
+  const missing = items.flatMap(({ fields }, i) => (fields[name] === undefined ? [i] : []));
   if (missing.length === 0) return;
   if (!isBatch) throw fault(400, text);
   const told = missing.map((i) => `* '[${String(i)}].${name}' ${text}`).join('\n');
@@ -307,7 +307,7 @@ async function encryptItem(
   { fields }: Item,
   parsed: SecretFields,
 ): Promise<Exclude<Outcome, { error: VaultFault }>> {
-  const plaintext = parsed.bytesOf(fields['plaintext'] as string);
+  const plaintext = parsed.bytesOf(textField(fields, 'plaintext') ?? '');
   if (typeof plaintext === 'string') throw fault(400, plaintext);
   try {
     const { binding, context } = boundTo(settings, fields);
@@ -345,7 +345,7 @@ export const decrypt: Handler = async (call, { name = '' }, body) => {
   const outcomes = await runEach(call, batch, key, async (item) => {
     const { binding, context } = boundTo(settings, item.fields);
     call.authorize('unwrap', key, context);
-    const ciphertext = await opened(call, key, item.fields['ciphertext'] as string);
+    const ciphertext = await opened(call, key, textField(item.fields, 'ciphertext') ?? '');
     const plaintext = await call.tenant.keys.unwrap(key, ciphertext, binding, 'transit');
     return { subject: { key, context, keyVersion: versionOfCiphertext(ciphertext) }, plaintext };
   });
@@ -388,7 +388,7 @@ export const rewrap: Handler = async (call, { name = '' }, body) => {
   const outcomes = await runEach(call, batch, key, async (item) => {
     const { binding, context } = boundTo(settings, item.fields);
     call.authorize('rewrap', key, context);
-    const ciphertext = await opened(call, key, item.fields['ciphertext'] as string);
+    const ciphertext = await opened(call, key, textField(item.fields, 'ciphertext') ?? '');
     const [rewrapped] = await call.tenant.keys.rewrap(key, [
       { ciphertext, context: binding, face: 'transit' },
     ]);

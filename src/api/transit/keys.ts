@@ -179,9 +179,13 @@ export const configure: Handler = async (call, { name: text = '' }, body) => {
   }
   refuseExport(fields);
   const changes = changesOf(record, fields);
-  if (changes.length === 0) return ok(view(name, record));
+  const warnings =
+    numberField(fields, 'min_decryption_version') === 0
+      ? ['since Vault 0.3, transit key numbering starts at 1; forcing minimum to 1']
+      : [];
+  if (changes.length === 0) return { ...ok(view(name, record)), warnings };
   await call.release(102, call.subject, 'begun');
-  return ok(view(name, await call.tenant.keys.changeAll(name, changes, call.by)));
+  return { ...ok(view(name, await call.tenant.keys.changeAll(name, changes, call.by))), warnings };
 };
 
 /** @throws VaultFault */

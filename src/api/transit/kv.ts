@@ -121,7 +121,7 @@ const writeData: Handler = async (call, parameters, body) => {
     throw fault(400, 'Field validation failed: error converting input for field "data": expected a map');
   const cas = casOf(fields);
   await call.release(102, {}, 'begun');
-  const text = JSON.stringify(sorted(data ?? {}));
+  const text = JSON.stringify(sorted(data));
   const record = await written(call, path, (before) => {
     const current = before?.current ?? 0;
     if (cas === undefined && before?.casRequired === true)
@@ -173,13 +173,13 @@ function withVersion(call: TransitCall, path: string, before: KvRecord | undefin
     createdBy: by,
     deletedBy: null,
   };
-  const versions: Record<string, KvVersion> = { ...before?.versions, [String(current)]: version };
   const kept = maxVersions === 0 ? defaultMaxVersions : maxVersions;
-  let { oldest } = before ?? { oldest: 0 };
-  if (Object.keys(versions).length > kept) {
-    oldest = current - kept + 1;
-    for (const number of Object.keys(versions)) if (Number(number) < oldest) delete versions[number];
-  }
+  const all = { ...before?.versions, [String(current)]: version };
+  const isFull = Object.keys(all).length > kept;
+  const oldest = isFull ? current - kept + 1 : (before?.oldest ?? 0);
+  const versions = isFull
+    ? Object.fromEntries(Object.entries(all).filter(([number]) => Number(number) >= oldest))
+    : all;
   return {
     path,
     created: before?.created ?? created,

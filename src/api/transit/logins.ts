@@ -8,7 +8,7 @@ import { isListed } from '../../server/gate.ts';
 import { blockHolds, parseCidr, parseIp } from '../../access/cidr.ts';
 import { framed } from '../../crypto/index.ts';
 import type { TransitRole } from '../../config/model.ts';
-import { fault, invalidToken, noContent, oneError, type VaultAnswer } from './answers.ts';
+import { fault, invalidToken, noContent, oneError, permissionDenied, type VaultAnswer } from './answers.ts';
 import { secondsField, textField } from './body.ts';
 import type { TransitCall } from './call.ts';
 import type { Handler, TransitRoute } from './routes.ts';
@@ -62,6 +62,11 @@ export async function grant(call: TransitCall, proven: Proven): Promise<VaultAns
   return { status: 200, auth: authView(call, token, text, ttl), mountType: '' };
 }
 
+/** The form of a UUID, as clients know entities. */
+function entityOf({ identity }: Token): string {
+  return identity.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+}
+
 function policiesOf(call: TransitCall, token: Token): string[] {
   const own = token.policy ?? call.tenant.access.policyOf(token.identity as Identity);
   return ['default', own ?? 'admin'];
@@ -82,7 +87,7 @@ function authView(
     metadata: token.metadata,
     lease_duration: leaseSeconds,
     renewable: true,
-    entity_id: '',
+    entity_id: entityOf(token),
     token_type: 'service',
     orphan: true,
     mfa_requirement: null,
@@ -161,7 +166,7 @@ const lookupSelf: Handler = (call) => {
       creation_time: token.createdAt,
       creation_ttl: token.ttl,
       display_name: token.method,
-      entity_id: '',
+      entity_id: entityOf(token),
       expire_time: iso(token.expiresAt),
       explicit_max_ttl: 0,
       id: text,
@@ -176,6 +181,11 @@ const lookupSelf: Handler = (call) => {
       type: 'service',
     },
   };
+};
+
+/** Vault's policy `default` lets a token read of itself, and no more at this path. */
+const notAllowed: Handler = () => {
+  throw permissionDenied();
 };
 
 const renewSelf: Handler = async (call, _parameters, body) => {
@@ -212,7 +222,7 @@ const revokeAccessor: Handler = async (call, _parameters, body) => {
 };
 
 export const tokenRoutes: readonly TransitRoute[] = [
-  { path: 'lookup-self', operation: 'status', methods: { GET: lookupSelf, POST: lookupSelf } },
+  { path: 'lookup-self', operation: 'status', methods: { GET: lookupSelf, POST: notAllowed } },
   { path: 'renew-self', operation: 'status', methods: { POST: renewSelf } },
   { path: 'revoke-self', operation: 'status', methods: { POST: revokeSelf } },
   { path: 'revoke-accessor', operation: 'admin', methods: { POST: revokeAccessor } },

@@ -387,24 +387,26 @@ function find(config: TransitConfig, target: TransitTarget): Found | undefined {
 }
 
 function below(mount: string, segments: readonly string[]): readonly string[] | undefined {
-  const parts = mount.split('/');
-  return parts.every((part, i) => segments[i] === part) && segments.length > parts.length
-    ? segments.slice(parts.length)
-    : undefined;
+  const depth = mount.split('/').length;
+  return isAtOrBelow(mount, segments) && segments.length > depth ? segments.slice(depth) : undefined;
+}
+
+function isAtOrBelow(mount: string, segments: readonly string[]): boolean {
+  return mount.split('/').every((part, i) => segments[i] === part);
 }
 
 /** @throws VaultFault */
 function handlerOf(config: TransitConfig, found: Found | undefined, target: TransitTarget): Handler {
   if (target.isMalformed) throw fault(400, 'Bad Request');
+  const path = target.segments.join('/');
+  if (target.method === 'POST' && path.endsWith('/'))
+    throw fault(400, "cannot write to a path ending in '/'");
   if (found !== undefined) {
     const handler = found.route.methods[target.method as TransitMethod];
     if (handler === undefined) throw unsupportedOperation();
     return handler;
   }
-  const path = target.segments.join('/');
-  if (target.method === 'POST' && path.endsWith('/'))
-    throw fault(400, "cannot write to a path ending in '/'");
-  const isBelowMount = mountsOf(config).some(([mount]) => below(mount, target.segments) !== undefined);
+  const isBelowMount = mountsOf(config).some(([mount]) => isAtOrBelow(mount, target.segments));
   if (isBelowMount) throw unsupportedPath();
   throw fault(404, `no handler for route ${JSON.stringify(path)}. route entry not found.`);
 }
