@@ -51,7 +51,7 @@ type TransitRaw = RawRequest & {
   sello?: { readonly declared: Declared; readonly target: { readonly kind: string } };
 };
 
-const anyPath = '/v1/-transit';
+const anyPath = '/-/transit';
 
 /** Fastify's `rewriteUrl`: a path of this face goes to it, everything else to where `otherwise` says. */
 export function rewriteTransitUrl(raw: RawRequest, otherwise: string, mounts: ReadonlySet<string>): string {
