@@ -43,6 +43,7 @@ import {
 } from './routes.ts';
 import { sysRoutes } from './sys.ts';
 import { isTransitPath, looksLikeVault, transitTarget, type TransitTarget } from './target.ts';
+import { jwtRoutes, kubernetesRoutes } from './token-logins.ts';
 import { Tokens } from './tokens.ts';
 
 type TransitRaw = RawRequest & {
@@ -373,6 +374,8 @@ function mountsOf({
     ['auth/token', 'auth/token', tokenRoutes],
     [`auth/${mounts.cert}`, 'auth/cert', certRoutes],
     [`auth/${mounts.approle}`, 'auth/approle', approleRoutes],
+    [`auth/${mounts.kubernetes}`, 'auth/kubernetes', kubernetesRoutes],
+    [`auth/${mounts.jwt}`, 'auth/jwt', jwtRoutes],
   ];
 }
 
