@@ -501,7 +501,10 @@ export interface KubernetesLogins {
   readonly issuer: { readonly url: string; readonly caFile: string | undefined } | undefined;
   readonly audiences: readonly string[];
   readonly roles: Readonly<
-    Record<string, TransitRole & { readonly serviceAccounts: readonly string[]; readonly namespaces: readonly string[] }>
+    Record<
+      string,
+      TransitRole & { readonly serviceAccounts: readonly string[]; readonly namespaces: readonly string[] }
+    >
   >;
 }
 
@@ -511,6 +514,12 @@ export interface JwtLogins {
   readonly audiences: readonly string[];
   readonly algorithms: readonly TokenAlgorithm[];
   readonly roles: Readonly<
-    Record<string, TransitRole & { readonly subject: string | undefined; readonly claims: Readonly<Record<string, string>> }>
+    Record<
+      string,
+      TransitRole & {
+        readonly subject: string | undefined;
+        readonly claims: Readonly<Record<string, string>>;
+      }
+    >
   >;
 }

@@ -10,7 +10,10 @@ const roleFields = {
   policy: text({ description: 'The policy of whoever logs in with this role.' }),
   ttl: Type.Optional(scalar<number>('duration', { description: 'As `tokens.ttl`, for this role.' })),
   maxTtl: Type.Optional(scalar<number>('duration', { description: 'As `tokens.maxTtl`, for this role.' })),
-  sources: list(scalar<string>('network', { description: 'CIDR block.' }), 'Networks that may log in; none: all.'),
+  sources: list(
+    scalar<string>('network', { description: 'CIDR block.' }),
+    'Networks that may log in; none: all.',
+  ),
 };
 
 const ca = Type.Optional(path('CAs of it, PEM; the system’s unless given.'));
@@ -44,7 +47,9 @@ export function transitSection<T extends TSchema>(secret: (description: string) 
       approle: named(
         fields({
           ...roleFields,
-          roleId: Type.Optional(text({ description: 'Made from tenant and role unless given. It is no secret.' })),
+          roleId: Type.Optional(
+            text({ description: 'Made from tenant and role unless given. It is no secret.' }),
+          ),
           secretIdTtl: duration('24h', 'Life of a secret id; `0`: it has no end.'),
           secretIdUses: count(
             0,
@@ -62,7 +67,9 @@ export function transitSection<T extends TSchema>(secret: (description: string) 
                 {
                   url: text({ description: 'The API server, such as `https://kubernetes.default.svc`.' }),
                   ca,
-                  token: Type.Optional(secret('Bearer token for the TokenReview; the login’s own unless given.')),
+                  token: Type.Optional(
+                    secret('Bearer token for the TokenReview; the login’s own unless given.'),
+                  ),
                 },
                 'Tokens are shown to the API server (TokenReview): what it revoked is refused.',
               ),
@@ -104,7 +111,10 @@ export function transitSection<T extends TSchema>(secret: (description: string) 
               minItems: 1,
               description: 'One of these must be the token’s audience.',
             }),
-            algorithms: list(choice(tokenAlgorithms, { description: 'Algorithm.' }), 'RS256 and ES256 unless given.'),
+            algorithms: list(
+              choice(tokenAlgorithms, { description: 'Algorithm.' }),
+              'RS256 and ES256 unless given.',
+            ),
             roles: named(
               fields({
                 ...roleFields,

@@ -135,7 +135,8 @@ function withoutCertificate(
     if (tenant !== undefined) refuse("'tenant' has no effect without 'clientCertificate: optional'");
     return {};
   }
-  if (tenant === undefined) refuse("'clientCertificate: optional' needs the 'tenant' whose callers have none");
+  if (tenant === undefined)
+    refuse("'clientCertificate: optional' needs the 'tenant' whose callers have none");
   else if (tenants.find(({ name }) => name === tenant)?.transit === undefined)
     refuse(`tenant '${tenant}' has no 'transit' section, so nobody could log in`);
   return { tenantWithoutCertificate: tenant };

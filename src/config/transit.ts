@@ -5,7 +5,18 @@ import type { SelloSecret, SelloTenant } from './schema-sello.ts';
 type Refuse = (message: string, ...path: (string | number)[]) => void;
 
 /** First segments that the KES face has, and those that belong to no mount. */
-const takenSegments = new Set(['key', 'policy', 'identity', 'log', 'status', 'metrics', 'api', 'ready', 'sys', 'auth']);
+const takenSegments = new Set([
+  'key',
+  'policy',
+  'identity',
+  'log',
+  'status',
+  'metrics',
+  'api',
+  'ready',
+  'sys',
+  'auth',
+]);
 const segment = /^[0-9A-Za-z_-]{1,64}$/;
 
 /** @param policies names of the tenant's */
@@ -45,8 +56,12 @@ export function transitOf(
       refuse("needs 'review' or 'issuer', and not both", 'kubernetes');
     if (kubernetes.issuer !== undefined && kubernetes.audiences.length === 0)
       refuse("'audiences' is missing: without one a token for anybody would do", 'kubernetes');
-    for (const [what, url] of [['review', kubernetes.review?.url], ['issuer', kubernetes.issuer?.url]] as const)
-      if (url !== undefined && !url.startsWith('https://')) refuse(`'${url}' is no https: URL`, 'kubernetes', what);
+    for (const [what, url] of [
+      ['review', kubernetes.review?.url],
+      ['issuer', kubernetes.issuer?.url],
+    ] as const)
+      if (url !== undefined && !url.startsWith('https://'))
+        refuse(`'${url}' is no https: URL`, 'kubernetes', what);
   }
   if (jwt !== undefined && !jwt.issuer.startsWith('https://'))
     refuse(`'${jwt.issuer}' is no https: URL`, 'jwt', 'issuer');

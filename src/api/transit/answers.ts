@@ -21,8 +21,7 @@ export interface VaultAnswer {
   readonly mountType?: string;
   /** The whole body, where an answer has no envelope (`sys/health`). */
   readonly bare?: unknown;
-  /** Errors beside data: of a batch, and of what is gone. */
-  readonly errors?: readonly string[];
+  readonly warnings?: readonly string[];
   /** Why, for the audit record. */
   readonly error?: ErrorCode | undefined;
 }
@@ -67,7 +66,10 @@ const shown: Partial<Record<ErrorCode, readonly [status: number, text: string]>>
   SELLO_KEY_NOT_FOUND: [400, 'encryption key not found'],
   SELLO_CIPHERTEXT_NOT_AUTHENTIC: [400, 'cipher: message authentication failed'],
   SELLO_KEY_VERSION_TOO_OLD: [400, 'ciphertext or signature version is disallowed by policy (too old)'],
-  SELLO_KEY_VERSION_NOT_FOUND: [400, 'requested version for encryption is higher than the latest key version'],
+  SELLO_KEY_VERSION_NOT_FOUND: [
+    400,
+    'requested version for encryption is higher than the latest key version',
+  ],
   SELLO_NOT_AUTHORIZED: [403, oneError('permission denied')],
   SELLO_RATE_LIMITED: [429, 'request path "transit" rate limit quota exceeded'],
   SELLO_KEY_WITHOUT_MAC: [400, 'no HMAC key exists for that key version'],
@@ -114,13 +116,13 @@ export function answerOfFault({ status, texts }: VaultFault, _requestId: string)
 }
 
 export function answerOf(answer: VaultAnswer): Answer {
-  const { auth, bare, data, errors, mountType = '', pieces, status } = answer;
+  const { auth, bare, data, mountType = '', pieces, status, warnings = [] } = answer;
   if (status === 204) return { status, headers: fixedHeaders, type: jsonType };
   if (bare !== undefined)
     return { status, headers: fixedHeaders, type: jsonType, body: Buffer.from(`${goJson(bare)}\n`) };
   const before = `{"request_id":"${randomUUID()}","lease_id":"","renewable":false,"lease_duration":0,"data":`;
-  const told = errors === undefined || errors.length === 0 ? '' : `,"errors":${goJson(errors)}`;
-  const after = `,"wrap_info":null,"warnings":null,"auth":${goJson(auth ?? null)}${told},"mount_type":"${mountType}"}\n`;
+  const told = warnings.length === 0 ? 'null' : goJson(warnings);
+  const after = `,"wrap_info":null,"warnings":${told},"auth":${goJson(auth ?? null)},"mount_type":"${mountType}"}\n`;
   if (pieces === undefined)
     return {
       status,

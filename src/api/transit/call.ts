@@ -1,6 +1,6 @@
 /** One request of the Transit face, from its admission on: who asks, what that one may, and what is recorded of it. */
 import { hash } from 'node:crypto';
-import type { Decision, Operation } from '../../access/index.ts';
+import type { Decision, Identity, Operation } from '../../access/index.ts';
 import { objectOf } from '../../audit/context.ts';
 import type { AuditRecord } from '../../audit/record.ts';
 import type { TransitConfig } from '../../config/model.ts';
@@ -8,8 +8,9 @@ import type { Correlation } from '../../correlation.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
 import type { Admission } from '../../server/gate.ts';
 import { parseContext } from '../../sse/context.ts';
+import type { RecordStore } from '../../keystores/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
-import { permissionDenied, VaultFault } from './answers.ts';
+import { permissionDenied, type VaultFault } from './answers.ts';
 import type { TransitTarget } from './target.ts';
 import type { Token, Tokens } from './tokens.ts';
 
@@ -32,18 +33,30 @@ export interface TransitCallParts {
   readonly requestId: string;
   readonly correlation: Correlation;
   readonly startMs: number;
+  /** By its certificate. */
+  readonly isOfTenant: boolean;
+  /** Takes records of callers whom nobody knows: they must not fill the tenant's space. */
+  readonly recordStranger: (record: AuditRecord) => void;
+  /** The tenant's audit stream, which a reload may have replaced. */
+  readonly auditNow: () => Tenant['audit'];
 }
 
 export class TransitCall {
   readonly target: TransitTarget;
   readonly admission: Admission;
-  readonly tenant: Tenant;
+  /** As configured now. */
+  tenant: Tenant;
   readonly config: TransitConfig;
   readonly tokens: Tokens;
   readonly requestId: string;
   readonly correlation: Correlation;
+  readonly records: RecordStore;
   /** The one the request came with, once it was checked. */
   token: Token | undefined;
+  /** Its text, which is not kept. */
+  tokenText: string | undefined;
+  /** Who just logged in. */
+  loginIdentity: string | undefined;
   /** For the record of the whole request. */
   subject: Subject = {};
   operation: Operation | undefined;
@@ -51,6 +64,9 @@ export class TransitCall {
   isRecorded = false;
   /** Why a login was refused; never for the caller. */
   reason: string | undefined;
+  readonly #isOfTenant: boolean;
+  readonly #recordStranger: (record: AuditRecord) => void;
+  readonly #auditNow: () => Tenant['audit'];
   readonly #method: string;
   readonly #startMs: number;
   #rule: string | undefined;
@@ -62,6 +78,10 @@ export class TransitCall {
     this.config = parts.config;
     this.tokens = parts.tokens;
     this.requestId = parts.requestId;
+    this.records = parts.tenant.keys.records!;
+    this.#isOfTenant = parts.isOfTenant;
+    this.#recordStranger = parts.recordStranger;
+    this.#auditNow = parts.auditNow;
     this.correlation = parts.correlation;
     this.#method = parts.method;
     this.#startMs = parts.startMs;
@@ -69,7 +89,12 @@ export class TransitCall {
 
   /** Who is on record: the token's holder, or the certificate's. */
   get identity(): string | undefined {
-    return this.token?.identity ?? this.admission.identity;
+    return this.token?.identity ?? this.loginIdentity ?? this.admission.identity;
+  }
+
+  /** Proved to be somebody of this tenant: by a certificate, a token, or the login under way. */
+  get isKnown(): boolean {
+    return this.#isOfTenant || this.token !== undefined || this.loginIdentity !== undefined;
   }
 
   /** Who changed something, in a keyring's words. */
@@ -79,7 +104,7 @@ export class TransitCall {
 
   may(operation: Operation, key: string | undefined, context?: Buffer): Decision {
     return this.tenant.access.decide({
-      identity: this.identity as never,
+      identity: (this.identity ?? '') as Identity,
       policy: this.token?.policy,
       face: 'transit',
       operation,
@@ -107,15 +132,22 @@ export class TransitCall {
     await this.#append(this.record(status, { decision: 'allow', subject }));
   }
 
-  async recordFailure({ code, status }: Pick<VaultFault, 'code' | 'status'>, subject = this.subject): Promise<void> {
+  async recordFailure(
+    { code, status }: Pick<VaultFault, 'code' | 'status'>,
+    subject = this.subject,
+  ): Promise<void> {
     this.isRecorded = true;
     const decision = status === 403 || status === 429 ? 'deny' : 'allow';
     await this.#append(this.record(status, { decision, error: code, subject }));
   }
 
   async #append(record: AuditRecord): Promise<void> {
+    if (!this.isKnown) {
+      this.#recordStranger(record);
+      return;
+    }
     try {
-      await this.tenant.audit.append(record);
+      await this.#auditNow().append(record);
     } catch (cause) {
       throw new SelloError('SELLO_AUDIT_UNAVAILABLE', { cause });
     }
@@ -148,7 +180,8 @@ export class TransitCall {
       keyVersion,
       bucket: name?.bucket,
       object: name?.object,
-      contextSha256: context === undefined || context.length === 0 ? undefined : hash('sha256', context, 'hex'),
+      contextSha256:
+        context === undefined || context.length === 0 ? undefined : hash('sha256', context, 'hex'),
       decision: more.decision,
       rule: this.#rule,
       status,

@@ -2,7 +2,8 @@
 import type { Operation } from '../../access/index.ts';
 import type { VaultAnswer } from './answers.ts';
 import type { TransitCall } from './call.ts';
-import type { Fields, SecretFields } from './body.ts';
+import type { SecretFields } from './body.ts';
+import type { Fields } from './fields.ts';
 
 /** What a route reads of a request's body. */
 export interface RequestBody {
@@ -43,7 +44,10 @@ export interface MatchedRoute {
 const genericName = /^\w(?:[\w.-]*\w)?$/;
 
 /** What a mount's path names. The first route of a list counts. */
-export function matchRoute(routes: readonly TransitRoute[], segments: readonly string[]): MatchedRoute | undefined {
+export function matchRoute(
+  routes: readonly TransitRoute[],
+  segments: readonly string[],
+): MatchedRoute | undefined {
   for (const route of routes) {
     const parameters = matches(route.path.split('/'), segments);
     if (parameters !== undefined) return { route, parameters };

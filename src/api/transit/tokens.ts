@@ -184,7 +184,10 @@ export class Tokens {
     const { records } = this.#options;
     let after: string | undefined;
     do {
-      const page = await records.list(folder, { limit: sweepPage, ...(after === undefined ? {} : { after }) });
+      const page = await records.list(folder, {
+        limit: sweepPage,
+        ...(after === undefined ? {} : { after }),
+      });
       for (const name of page.names) {
         const found = await records.read(pathOf(name));
         const token = found === undefined ? undefined : parseToken(name, found.value);
