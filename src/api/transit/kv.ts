@@ -26,12 +26,7 @@ function storeOf(call: TransitCall): KvStore {
 /** @throws VaultFault */
 function pathOf({ path = '' }: Readonly<Record<string, string>>): string {
   if (path === '' || path.endsWith('/')) throw fault(400, "cannot write to a path ending in '/'");
-  if (
-    path.length > maxPathLength ||
-    !path.isWellFormed() ||
-    /[\0-\x1f\x7f]/.test(path) ||
-    path.includes('..')
-  )
+  if (path.length > maxPathLength || !path.isWellFormed() || /\p{Cc}/u.test(path) || path.includes('..'))
     throw fault(400, 'path is not allowed');
   return path;
 }

@@ -43,6 +43,7 @@ import {
 } from './routes.ts';
 import { sysRoutes } from './sys.ts';
 import { isTransitPath, looksLikeVault, transitTarget, type TransitTarget } from './target.ts';
+import { jwtRoutes, kubernetesRoutes } from './token-logins.ts';
 import { Tokens } from './tokens.ts';
 
 type TransitRaw = RawRequest & {
@@ -51,7 +52,7 @@ type TransitRaw = RawRequest & {
   sello?: { readonly declared: Declared; readonly target: { readonly kind: string } };
 };
 
-const anyPath = '/v1/-transit';
+const anyPath = '/-/transit';
 
 /** Fastify's `rewriteUrl`: a path of this face goes to it, everything else to where `otherwise` says. */
 export function rewriteTransitUrl(raw: RawRequest, otherwise: string, mounts: ReadonlySet<string>): string {
@@ -373,6 +374,8 @@ function mountsOf({
     ['auth/token', 'auth/token', tokenRoutes],
     [`auth/${mounts.cert}`, 'auth/cert', certRoutes],
     [`auth/${mounts.approle}`, 'auth/approle', approleRoutes],
+    [`auth/${mounts.kubernetes}`, 'auth/kubernetes', kubernetesRoutes],
+    [`auth/${mounts.jwt}`, 'auth/jwt', jwtRoutes],
   ];
 }
 

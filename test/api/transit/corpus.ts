@@ -391,7 +391,7 @@ export const groups: readonly Group[] = [
     steps: [
       list('secret/metadata'),
       get('secret/data/none'),
-      post('secret/data/a/b', { data: { x: 1, y: '<b>', z: { q: [1.0, 12345678901234567890] } } }),
+      post('secret/data/a/b', '{"data":{"x":1,"y":"<b>","z":{"q":[1.0,12345678901234567890]}}}'),
       post('secret/data/a/b', { data: { x: 2 }, options: { cas: 1 } }),
       post('secret/data/a/b', { data: { x: 2 }, options: { cas: 1 } }),
       post('secret/data/a/b', {}),
