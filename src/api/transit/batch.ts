@@ -28,8 +28,8 @@ export interface Item {
 export interface Batch {
   readonly items: readonly Item[];
   readonly isBatch: boolean;
-  /** Status for a batch of which some items failed; 0: Vault's. */
-  readonly partialStatus: number;
+  /** Status for a batch of which some items failed. */
+  readonly partialStatus: number | undefined;
 }
 
 export interface BatchForm {
@@ -62,7 +62,7 @@ export class ItemFault extends VaultFault {
 
 /** @throws VaultFault */
 export function batchOf(form: BatchForm, single: Single): Batch {
-  const { batch_input: batch, partial_failure_response_code: partialStatus = 0 } = single;
+  const { batch_input: batch, partial_failure_response_code: partialStatus } = single;
   if (batch === undefined || batch === null) {
     const text = single[form.name] as string | undefined;
     if (text === undefined || (text === '' && form.name === 'ciphertext')) throw fault(400, form.missing);
@@ -276,11 +276,11 @@ const revertedStatus =
 function statusOf(
   faults: readonly VaultFault[],
   items: number,
-  partialStatus: number,
+  partialStatus: number | undefined,
 ): { readonly status: number; readonly warnings?: readonly string[] } {
   if (faults.length === 0) return { status: 200 };
   const status = faults.some((each) => each.status === 400) ? 400 : 500;
-  if (partialStatus === 0 || faults.length === items) return { status };
+  if (partialStatus === undefined || faults.length === items) return { status };
   if (partialStatus >= 200 && partialStatus <= 599) return { status: partialStatus };
   return { status: 400, warnings: [revertedStatus] };
 }

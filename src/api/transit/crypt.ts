@@ -50,7 +50,7 @@ export function bindingOf(
   return { binding: associated, told: associated };
 }
 
-/** @throws VaultFault of context and nonce alike: they come before all else */
+/** @throws VaultFault of context and nonce alike */
 function checkTexts({ context, nonce }: Item): void {
   if (typeof context === 'string') throw fault(400, context);
   if (typeof nonce === 'string') throw fault(400, nonce);
@@ -212,10 +212,10 @@ async function encryptItem(
   item: Item,
   bytesOf: (text: string) => Buffer | string,
 ): Promise<Sealed> {
-  checkTexts(item);
   const plaintext = bytesOf(item.text);
   if (typeof plaintext === 'string') throw fault(400, plaintext);
   try {
+    checkTexts(item);
     if (item.nonce.length > 0) throw fault(400, nonceRefused);
     const version = await versionToSeal(call, key, item.version);
     const { binding, told } = bindingOf(call, key, settings, item);

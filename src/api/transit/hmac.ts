@@ -5,11 +5,12 @@
 import { createHmac } from 'node:crypto';
 import { equalSecrets, framed, wipe } from '../../crypto/index.ts';
 import type { KeyName } from '../../keys/index.ts';
-import { fault, faultOf, type VaultAnswer, type VaultFault } from './answers.ts';
-import { entriesOf, ItemReader, checkShapes } from './batch.ts';
+import { fault, faultOf, innerError, VaultFault, type VaultAnswer } from './answers.ts';
+import { checkShapes, entriesOf } from './batch.ts';
 import { decoded } from './body.ts';
 import type { TransitCall } from './call.ts';
 import type { EngineHandler } from './engine.ts';
+import { goKind, numberText, unconvertibleText } from './fields.ts';
 import { keyNamed } from './key-name.ts';
 
 /** By Vault's names. */
@@ -40,9 +41,13 @@ function itemsOf(batch: unknown, single: { input?: string; hmac?: string }): Mac
     return [{ input: single.input, hmac: single.hmac ?? '', reference: '' }];
   const faults: string[] = [];
   const items = entriesOf(batch, false).map((entry, i) => {
-    const reader = new ItemReader(entry, i, faults, false);
-    const input = Object.hasOwn(entry, 'input') ? reader.text('input') : undefined;
-    return { input, hmac: reader.text('hmac'), reference: reader.text('reference') };
+    // Vault takes every field of these for a text.
+    for (const [name, value] of Object.entries(entry))
+      if (value !== null && goKind(value) !== 'string')
+        faults.push(unconvertibleText(`[${String(i)}][${name}]`, 'string', value));
+    const textOf = (name: string): string => String(numberText(entry[name]) ?? entry[name] ?? '');
+    const input = Object.hasOwn(entry, 'input') ? textOf('input') : undefined;
+    return { input, hmac: textOf('hmac'), reference: textOf('reference') };
   });
   checkShapes(faults);
   return items;
@@ -140,7 +145,8 @@ export const verify: EngineHandler<typeof verifyFields> = {
     call.authorize('mac', key);
     const single = values();
     const isBatch = single.batch_input !== undefined && single.batch_input !== null;
-    checkWhat(isBatch ? (single.batch_input as unknown) : [single], isBatch);
+    const items = withoutWords(() => itemsOf(single.batch_input, single));
+    checkWhat(isBatch ? (single.batch_input as unknown[]) : [single], isBatch);
     const { latest } = await call.tenant.keys.versionRange(key);
     const hash = hashOf(algorithm ?? single.hash_algorithm ?? single.algorithm ?? defaultHash);
     const judged = async (item: MacItem): Promise<boolean> => {
@@ -150,19 +156,22 @@ export const verify: EngineHandler<typeof verifyFields> = {
       const made = await macOf({ call, hash, key }, version, input);
       return bytes.length === made.length && equalSecrets(bytes, made);
     };
-    const items = itemsOf(single.batch_input, single);
     return answered(single.batch_input, items, judged, (valid) => ({ valid }), {});
   },
 };
 
-/** Vault looks what is to be verified before it looks for the key. @throws VaultFault */
-function checkWhat(batch: unknown, isBatch: boolean): void {
-  if (!Array.isArray(batch)) {
-    // Here Vault has no words around it.
-    const text = typeof batch === 'object' ? 'map' : typeof batch === 'boolean' ? 'bool' : 'string';
-    throw fault(400, `failed to parse batch input: '': source data must be an array or slice, got ${text}`);
+/** Here Vault has no words around what it says of a batch. */
+function withoutWords<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const text = error instanceof VaultFault ? innerError(error.texts[0]!) : undefined;
+    throw text === undefined ? error : fault(400, text);
   }
-  if (batch.length === 0) throw fault(400, 'missing batch input to process');
+}
+
+/** Vault looks what is to be verified before it looks for the key. @throws VaultFault */
+function checkWhat(batch: readonly unknown[], isBatch: boolean): void {
   const has = (entry: unknown, name: string): boolean =>
     typeof entry === 'object' && entry !== null && Object.hasOwn(entry, name);
   if (batch.some((entry) => has(entry, 'signature')))

@@ -56,6 +56,8 @@ export const groups: readonly Group[] = [
       post('transit/keys/convergent', { convergent_encryption: true }),
       list('transit/keys/'),
       get('transit/keys?list=true'),
+      get('transit/keys?list=true&foo=1'),
+      list('transit/keys?foo=1&after=x'),
       get('transit/keys'),
       post('transit/keys'),
       post('transit/keys/'),
