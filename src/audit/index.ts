@@ -31,6 +31,7 @@ export {
   searchTimeMs,
   verifyInThread,
   verifyTimeMs,
+  type Reading,
   type SearchEnd,
   type SearchTask,
 } from './reading.ts';

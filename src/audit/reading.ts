@@ -43,13 +43,16 @@ export interface SearchEnd {
   readonly records: number;
   /** False: there may be more that fits. */
   readonly complete: boolean;
-  readonly reason: 'all' | 'limit' | 'time' | 'failed';
+  /** `ended`: the reader may not read on, or the server stops. */
+  readonly reason: 'all' | 'limit' | 'time' | 'ended' | 'failed';
 }
 
 /** A search that takes longer ends and says so. */
 export const searchTimeMs = 60_000;
 /** After that a page asks again, if there is still somebody in front of it. */
 export const followTimeMs = 600_000;
+/** With nothing to tell, an empty line comes so often: proxies end what is silent. The first one at once. */
+const heartbeatMs = 15_000;
 /** Ten million records take some minutes. */
 export const verifyTimeMs = 1_800_000;
 
@@ -69,11 +72,17 @@ function start(task: ReadingTask): Worker {
   return worker;
 }
 
+export interface Reading {
+  readonly stream: Readable;
+  /** Ends it before its time, in order. */
+  end(): void;
+}
+
 /**
  * Lines of records as they are found, each with its newline, and as the last one `{"search": SearchEnd}`. Destroying it ends the search.
  * @param ended called once
  */
-export function readRecords(task: SearchTask, ended: () => void): Readable {
+export function readRecords(task: SearchTask, ended: () => void): Reading {
   const worker = start(task);
   let records = 0;
   let isOver = false;
@@ -85,10 +94,14 @@ export function readRecords(task: SearchTask, ended: () => void): Readable {
       done(error);
     },
   });
+  const heartbeat = setInterval(() => stream.push('\n'), heartbeatMs).unref();
+  if (task.follow) stream.push('\n');
+  else clearInterval(heartbeat);
   const close = (): void => {
     if (isOver) return;
     isOver = true;
     clearTimeout(timer);
+    clearInterval(heartbeat);
     void worker.terminate();
     ended();
   };
@@ -109,7 +122,7 @@ export function readRecords(task: SearchTask, ended: () => void): Readable {
   });
   worker.on('error', () => end('failed'));
   worker.on('exit', () => end('failed'));
-  return stream;
+  return { stream, end: () => end('ended') };
 }
 
 /** @throws SelloError SELLO_AUDIT_UNAVAILABLE when the trail cannot be read, or not in time */

@@ -129,7 +129,10 @@ export class OperatorsListener {
       clock: systemClock,
       reading: this.#reading,
       certificates: {
-        served: () => [...dependencies.served(), ...(this.#certificate === undefined ? [] : [this.#certificate])],
+        served: () => [
+          ...dependencies.served(),
+          ...(this.#certificate === undefined ? [] : [this.#certificate]),
+        ],
         trust: ({ name }) => dependencies.gate.runtime.registry.tenants.get(name)?.clientAuth.trust,
         clients: dependencies.gate.clients,
       },

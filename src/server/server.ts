@@ -102,6 +102,11 @@ export class Server {
     return [...new Set(this.#listeners.flatMap((listener) => [...listener.routes]))];
   }
 
+  /** Every path of the listener for people. */
+  get operatorsRoutes(): string[] {
+    return [...(this.#operators?.listener.routes ?? [])];
+  }
+
   /** What this process says of itself to its supervisor. */
   async report(): Promise<WorkerReport> {
     return { metrics: await this.info.metrics.snapshot(), health: this.health.report() };

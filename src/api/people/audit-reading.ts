@@ -4,13 +4,13 @@
  */
 import os from 'node:os';
 import path from 'node:path';
-import type { Readable } from 'node:stream';
 import {
   readAnchors,
   readRecords,
   streamFolders,
   verifyInThread,
   type Anchor,
+  type Reading,
   type SearchTask,
   type StreamReport,
   type TrailReport,
@@ -50,7 +50,7 @@ export class AuditReading {
   }
 
   /** @throws AdminError 409 where there is nothing to read, SelloError SELLO_RATE_LIMITED */
-  search(tenant: Tenant, task: Omit<SearchTask, 'kind' | 'trail'>): Readable {
+  search(tenant: Tenant, task: Omit<SearchTask, 'kind' | 'trail'>): Reading {
     const trail = trailOf(tenant);
     const { name } = tenant;
     const own = this.#searching.get(name) ?? 0;

@@ -34,8 +34,7 @@ export async function certificatesOf(
   const trusted = trust(tenant);
   if (trusted !== undefined) {
     const source = clientAuth.auth === 'on' ? (clientAuth.caFile ?? '') : '';
-    if (!systemCas)
-      for (const { x509 } of trusted.anchors) shown.push(ofX509('client-ca', source, x509));
+    if (!systemCas) for (const { x509 } of trusted.anchors) shown.push(ofX509('client-ca', source, x509));
     for (const { x509 } of trusted.pinned) shown.push(ofX509('pinned-client', source, x509));
     for (const crl of trusted.crls) {
       const issuer = trusted.anchors.find((anchor) => trusted.crlsOf(anchor).includes(crl));

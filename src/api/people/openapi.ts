@@ -175,7 +175,7 @@ const ofTenants: Readonly<Record<string, object>> = {
   'audit/records': one('get', {
     id: 'audit-records',
     summary:
-      'Records of the tenant’s trail as JSON lines, and a last line `{"search": …}` that says how the search ended',
+      'Records of the tenant’s trail as JSON lines, and a last line `{"search": …}` that says how it ended; empty lines mean nothing',
     parameters: [tenant, ...search],
     content: { 'application/x-ndjson': { schema: { type: 'string' } } },
   }),

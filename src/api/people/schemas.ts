@@ -93,10 +93,13 @@ export const keysAnswer = fields({
 export const certificatesAnswer = fields({
   certificates: Type.Array(
     fields({
-      use: Type.Enum(['listener', 'operators', 'client-ca', 'pinned-client', 'crl', 'client', 'vault-client'], {
-        description:
-          'What it is for: of a listener; trusted for clients; a revocation list; of a client that connected to this process; for Vault.',
-      }),
+      use: Type.Enum(
+        ['listener', 'operators', 'client-ca', 'pinned-client', 'crl', 'client', 'vault-client'],
+        {
+          description:
+            'What it is for: of a listener; trusted for clients; a revocation list; of a client that connected to this process; for Vault.',
+        },
+      ),
       where: text('Address, file, or identity.'),
       subject: text('Name; of a list its issuer.'),
       issuer: text('Name.'),
@@ -112,16 +115,7 @@ export const certificatesAnswer = fields({
 });
 
 const finding = fields({
-  kind: Type.Enum([
-    'changed',
-    'missing',
-    'repeated',
-    'segment',
-    'stream',
-    'rollback',
-    'checkpoint',
-    'clock',
-  ]),
+  kind: Type.Enum(['changed', 'missing', 'repeated', 'segment', 'stream', 'rollback', 'checkpoint', 'clock']),
   index: nullable(count('First record concerned.')),
   text: text('For people.'),
 });

@@ -155,14 +155,16 @@ class TenantRoutes {
       method: 'POST',
       path: 'approvals/:id/approve',
       isChange: true,
-      work: async (trace) => json(approvalView(await this.#approvals(trace).approve(idOf(trace), trace.person))),
+      work: async (trace) =>
+        json(approvalView(await this.#approvals(trace).approve(idOf(trace), trace.person))),
     });
     this.#add({
       ...approval,
       method: 'POST',
       path: 'approvals/:id/withdraw',
       isChange: true,
-      work: async (trace) => json(approvalView(await this.#approvals(trace).withdraw(idOf(trace), trace.person))),
+      work: async (trace) =>
+        json(approvalView(await this.#approvals(trace).withdraw(idOf(trace), trace.person))),
     });
   }
 
@@ -260,13 +262,13 @@ class TenantRoutes {
   /** Ends with the reader's right to read, also while it is under way. */
   #search({ request, authenticated, tenant }: Trace): Found {
     const { reading, openStream } = this.#options;
-    const body = reading.search(tenant, searchOf(queryOf(request)));
+    const found = reading.search(tenant, searchOf(queryOf(request)));
     const mayGoOn = async (): Promise<boolean> => {
       const roles = await request.server.people.standing(authenticated);
       return judgePerson({ roles }, tenant.name, 'read-audit').allowed;
     };
-    new Watch(body, mayGoOn).begin(openStream);
-    return { status: 200, body, headers: { 'content-type': 'application/x-ndjson' } };
+    new Watch(found, mayGoOn).begin(openStream);
+    return { status: 200, body: found.stream, headers: { 'content-type': 'application/x-ndjson' } };
   }
 
   async #act(route: AdminRoute, trace: Trace, body: Buffer): Promise<Answer> {
