@@ -119,7 +119,7 @@ class PeopleRoutes implements PeopleFace {
         scope.get('/whoami', (request) => this.#whoami(request));
         scope.get('/tenants', (request) => this.#tenants(request));
         scope.get('/openapi.json', (request, reply) => this.#document(request, reply));
-        scope.get('/ways', () => ({ ways: this.#options.people().ways }));
+        scope.get('/ways', (request) => this.#ways(request));
         scope.get('/login', (request, reply) => this.#begin(request, reply));
         scope.get('/callback', (request, reply) => this.#finish(request, reply));
         scope.post('/login', (request, reply) => this.#byPassword(request, reply));
@@ -166,6 +166,15 @@ class PeopleRoutes implements PeopleFace {
   async #whoami(request: FastifyRequest) {
     const { person, session } = await this.authenticate(request);
     return describe(person, session?.csrf);
+  }
+
+  /** For a page that does not know yet whether somebody is there: not to know is no error. */
+  async #ways(request: FastifyRequest) {
+    const isKnown = await this.authenticate(request).then(
+      () => true,
+      () => false,
+    );
+    return { ways: this.#options.people().ways, isKnown };
   }
 
   /** Which there are is for those who have a role in them. */
