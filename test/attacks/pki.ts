@@ -34,9 +34,10 @@ export function authority(commonName: string): Issued {
   return issue(commonName, { ca: true, extendedKeyUsage: [], notBefore: new Date(Date.now() - 400 * dayMs) });
 }
 
-export function serverCertificate(): Issued {
+export function serverCertificate(notAfter = new Date(Date.now() + dayMs)): Issued {
   return issue('sello', {
     keyKind: 'p256',
+    notAfter,
     extendedKeyUsage: ['serverAuth'],
     dnsNames: ['localhost', 'kms.example.org'],
     ipAddresses: ['127.0.0.1'],

@@ -13,7 +13,7 @@ export interface CertificateSources {
   readonly clients: SeenClients;
 }
 
-interface Shown {
+export interface Shown {
   readonly use: string;
   readonly where: string;
   readonly subject: string;
@@ -24,17 +24,30 @@ interface Shown {
   readonly seenAt: string | null;
 }
 
-export async function certificatesOf(
+export async function certificatesOf(tenant: Tenant, sources: CertificateSources): Promise<object> {
+  return {
+    certificates: await shownCertificates(tenant, sources),
+    systemCas: usesSystemCas(tenant),
+    clientsNotShown: sources.clients.of(tenant.name).forgotten,
+  };
+}
+
+function usesSystemCas({ config: { clients } }: Tenant): boolean {
+  return clients.auth === 'on' && clients.caFile === undefined;
+}
+
+/** What ends first comes first. */
+export async function shownCertificates(
   tenant: Tenant,
   { served, trust, clients }: CertificateSources,
-): Promise<Record<string, unknown>> {
+): Promise<Shown[]> {
   const { clients: clientAuth, keystore } = tenant.config;
-  const systemCas = clientAuth.auth === 'on' && clientAuth.caFile === undefined;
   const shown: Shown[] = served().map(({ use, where, certificate }) => ofX509(use, where, certificate));
   const trusted = trust(tenant);
   if (trusted !== undefined) {
     const source = clientAuth.auth === 'on' ? (clientAuth.caFile ?? '') : '';
-    if (!systemCas) for (const { x509 } of trusted.anchors) shown.push(ofX509('client-ca', source, x509));
+    if (!usesSystemCas(tenant))
+      for (const { x509 } of trusted.anchors) shown.push(ofX509('client-ca', source, x509));
     for (const { x509 } of trusted.pinned) shown.push(ofX509('pinned-client', source, x509));
     for (const crl of trusted.crls) {
       const issuer = trusted.anchors.find((anchor) => trusted.crlsOf(anchor).includes(crl));
@@ -51,8 +64,7 @@ export async function certificatesOf(
       });
     }
   }
-  const seen = clients.of(tenant.name);
-  for (const { identity, x509, seenMs } of seen.clients)
+  for (const { identity, x509, seenMs } of clients.of(tenant.name).clients)
     shown.push({ ...ofX509('client', identity, x509), seenAt: dateOf(seenMs) });
   if (keystore.kind === 'vault-kv' && keystore.vault.tls.certFile !== undefined) {
     const file = keystore.vault.tls.certFile;
@@ -60,11 +72,7 @@ export async function certificatesOf(
     if (pem !== undefined) shown.push(ofX509('vault-client', file, new X509Certificate(pem)));
   }
   const ends = ({ notAfter }: Shown): string => notAfter ?? '~';
-  return {
-    certificates: shown.sort((a, b) => (ends(a) < ends(b) ? -1 : ends(a) > ends(b) ? 1 : 0)),
-    systemCas,
-    clientsNotShown: seen.forgotten,
-  };
+  return shown.sort((a, b) => (ends(a) < ends(b) ? -1 : ends(a) > ends(b) ? 1 : 0));
 }
 
 function ofX509(use: string, where: string, certificate: X509Certificate): Shown {

@@ -78,6 +78,7 @@ export const tenantAnswer = fields({
     quietSeconds: count('A version that opened something within this time is not destroyed.'),
     dualControl: Type.Boolean({ description: 'Certificates do not destroy keys either.' }),
   }),
+  certificateEnds: nullable(time('Of the certificates known here the first end, past ones included.')),
 });
 
 export const keysAnswer = fields({

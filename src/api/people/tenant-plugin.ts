@@ -117,7 +117,9 @@ class TenantRoutes {
         work: (trace, body) => this.#act(route, trace, body),
       });
     }
-    this.#read('', 'status', async ({ tenant }) => json(await tenantView(tenant)));
+    this.#read('', 'status', async ({ tenant }) =>
+      json(await tenantView(tenant, this.#options.certificates)),
+    );
     this.#read('keys', 'list', async ({ tenant, request }) => json(await keysView(tenant, queryOf(request))));
     this.#read('certificates', 'status', async ({ tenant }) =>
       json(await certificatesOf(tenant, this.#options.certificates)),

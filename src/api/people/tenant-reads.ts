@@ -3,19 +3,25 @@ import type { Tenant } from '../../tenants/tenant.ts';
 import { SelloError } from '../../errors.ts';
 import { isName, type KeyName } from '../../keys/index.ts';
 import { AdminError, keyringView } from '../admin/index.ts';
+import { shownCertificates, type CertificateSources } from './certificates.ts';
 
 /** Each is read from the keystore for its states. */
 export const maxKeysOfPage = 100;
 const keysOfPage = 25;
 const readAtOnce = 8;
 
-export async function tenantView({ name, config, configuredAt, keys, audit }: Tenant): Promise<object> {
+export async function tenantView(tenant: Tenant, sources: CertificateSources): Promise<object> {
+  const { name, config, configuredAt, keys, audit } = tenant;
   const { lifecycle } = config;
   const isWorking = await keys.health().then(
     () => true,
     () => false,
   );
   const { chain } = audit;
+  const next = (await shownCertificates(tenant, sources)).find(
+    // A client that has not been here for a day has another certificate by now, or is gone.
+    ({ seenAt }) => seenAt === null || Date.now() - Date.parse(seenAt) < 86_400_000,
+  );
   return {
     tenant: name,
     configuredAt,
@@ -35,6 +41,7 @@ export async function tenantView({ name, config, configuredAt, keys, audit }: Te
       quietSeconds: Math.ceil(lifecycle.quietMs / 1000),
       dualControl: lifecycle.dualControl,
     },
+    certificateEnds: next?.notAfter ?? null,
   };
 }
 

@@ -113,7 +113,10 @@ async function show() {
   document.title = `${title} · Sello`;
   const heading = h('h1', { tabindex: '-1' }, found.title);
   const content = h('div', { class: 'content' }, h('p', { class: 'faint' }, 'Loading…'));
-  const main = h('main', { id: 'main', 'aria-busy': 'true' }, heading, content);
+  const crumbs =
+    found.title === name &&
+    h('p', { class: 'crumbs' }, h('a', { href: `#/${encodeURIComponent(tenant)}/keys` }, 'Keys of ', tenant));
+  const main = h('main', { id: 'main', 'aria-busy': 'true' }, crumbs, heading, content);
   fill(app, side(membership, page), main);
   // Whoever cannot see where they are is told; the first page tells by its title.
   if (!isFirst) heading.focus();

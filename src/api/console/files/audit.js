@@ -236,21 +236,18 @@ function row(record) {
   const { bucket, object } = sello.context ?? {};
   const more = h('tr', { class: 'more', hidden: true }, h('td', { colspan: columns.length }, detail(record)));
   const toggle = button(
-    'Show',
+    'Details',
     () => {
       const isOpen = toggle.getAttribute('aria-expanded') === 'true';
       toggle.setAttribute('aria-expanded', String(!isOpen));
-      toggle.textContent = isOpen ? 'Show' : 'Hide';
+      more.hidden = isOpen;
       if (isOpen) more.remove();
-      else {
-        more.hidden = false;
-        head.after(more);
-      }
+      else head.after(more);
     },
     {
       'aria-expanded': 'false',
       class: 'small',
-      'aria-label': `Show record of ${textOfTime(record['@timestamp'])}`,
+      'aria-label': `Details of the record of ${textOfTime(record['@timestamp'])}`,
     },
   );
   const head = h(
@@ -283,7 +280,7 @@ function row(record) {
       { class: 'mono long' },
       bucket === undefined ? '' : object === undefined ? bucket : `${bucket}/${object}`,
     ),
-    h('td', {}, user === undefined ? '' : short(user.id)),
+    h('td', {}, user === undefined ? '' : short(user.id, 8)),
     h('td', { class: 'mono' }, source?.ip ?? source?.address ?? ''),
     h('td', {}, toggle),
   );

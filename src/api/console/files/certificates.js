@@ -71,7 +71,7 @@ function left(notAfter) {
 }
 
 /** @param {string | null} notAfter */
-function endChip(notAfter) {
+export function endChip(notAfter) {
   const days = left(notAfter);
   if (days < 0) return chip('bad', 'over');
   const text =

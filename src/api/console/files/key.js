@@ -25,7 +25,6 @@ export const key = {
     const columns = ['Version', 'State', 'Made', 'Sealed last', 'Opened last', 'Opened', 'Kept'];
     const hasActions = about.keystore.hasVersions && may('state');
     return [
-      h('p', { class: 'crumbs' }, h('a', { href: `#/${encodeURIComponent(tenant)}/keys` }, 'All keys')),
       about.keystore.hasVersions
         ? actions.ofKey()
         : h(
@@ -114,7 +113,7 @@ function row(version, keyring, use, most, actions) {
     h(
       'td',
       {},
-      { kes: 'as KES did', stored: 'in the keystore', transit: 'in Vault’s Transit' }[
+      { kes: 'as KES keeps it', stored: 'in the keystore', transit: 'in Vault’s Transit' }[
         /** @type {'kes'} */ (version.custody)
       ],
     ),
@@ -155,7 +154,7 @@ class Actions {
         button(
           'Rotate',
           () =>
-            this.#ask('Rotate', {
+            this.#ask(`Rotate ${name}`, {
               text: [
                 `Makes a new version of ${name}, which seals from then on. What older versions sealed still opens.`,
               ],
@@ -169,7 +168,7 @@ class Actions {
       may('state') &&
         state === 'enabled' &&
         button('Disable', () =>
-          this.#ask('Disable', {
+          this.#ask(`Disable ${name}`, {
             text: [
               `Ends all use of ${name} at once: nothing is sealed and nothing opens, until it is enabled again.`,
             ],
@@ -182,7 +181,7 @@ class Actions {
       may('state') &&
         state === 'disabled' &&
         button('Enable', () =>
-          this.#ask('Enable', {
+          this.#ask(`Enable ${name}`, {
             text: [`Takes ${name} into use again.`],
             path: 'enable',
             done: `${name} is enabled.`,

@@ -1,5 +1,6 @@
 /** Where the person has a role, and how each of those tenants does. */
 import { get, ofTenant } from './api.js';
+import { endChip } from './certificates.js';
 import { chip, count, h, table } from './dom.js';
 import { troubleOf } from './dialog.js';
 
@@ -30,8 +31,11 @@ export const tenants = {
         { class: 'lead' },
         'A tenant owns its keys, its identities and its records. You see those that you have a role in.',
       ),
-      table('Tenants', ['Tenant', 'Your role', 'Keystore', 'Records', 'Proof', 'A second person'], rows)
-        .frame,
+      table(
+        'Tenants',
+        ['Tenant', 'Your role', 'Keystore', 'Records', 'Proof', 'Next certificate ends', 'Ends a key'],
+        rows,
+      ).frame,
     ];
   },
 };
@@ -49,9 +53,9 @@ function row(tenant, role, seen) {
       {},
       name,
       h('td', {}, role),
-      h('td', { colspan: 4 }, seen === undefined ? 'not looked at' : troubleOf(seen.error)),
+      h('td', { colspan: 5 }, seen === undefined ? 'not looked at' : troubleOf(seen.error)),
     );
-  const { keystore, audit, lifecycle } = seen;
+  const { keystore, audit, lifecycle, certificateEnds } = seen;
   return h(
     'tr',
     {},
@@ -61,20 +65,28 @@ function row(tenant, role, seen) {
       'td',
       {},
       keystore.isWorking ? chip('good', 'working') : chip('bad', 'not reachable'),
-      ' ',
-      h('span', { class: 'mono' }, keystore.kind),
+      h('span', { class: 'under mono faint' }, keystore.kind),
     ),
     h('td', {}, recordsOf(audit)),
     h('td', {}, proofOf(audit)),
-    h('td', {}, lifecycle.dualControl ? 'to end a key, whoever asks' : 'to end a key, of people'),
+    h('td', {}, endOf(certificateEnds)),
+    h('td', {}, lifecycle.dualControl ? 'two people' : 'two people, or an administrator’s certificate'),
   );
+}
+
+/** @param {string | null} notAfter */
+function endOf(notAfter) {
+  return notAfter === null ? h('span', { class: 'faint' }, 'none known') : endChip(notAfter);
 }
 
 /** @param {any} audit */
 function recordsOf({ kind, mode, trouble, records }) {
   if (kind === 'off') return chip('warn', 'off');
   if (trouble !== null) return [chip('bad', 'refused'), ` ${trouble}`];
-  return [chip('good', mode), records === null ? '' : ` ${count(records)} in this process’s stream`];
+  return [
+    chip('good', mode),
+    records !== null && h('span', { class: 'under faint' }, `${count(records)} in this stream`),
+  ];
 }
 
 /** @param {any} audit */
