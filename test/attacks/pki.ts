@@ -30,8 +30,9 @@ export function issue(commonName: string, over: Partial<Request> = {}): Issued {
   });
 }
 
-export function authority(commonName: string): Issued {
-  return issue(commonName, { ca: true, extendedKeyUsage: [], notBefore: new Date(Date.now() - 400 * dayMs) });
+export function authority(commonName: string, notAfter = new Date(Date.now() + dayMs)): Issued {
+  const notBefore = new Date(Date.now() - 400 * dayMs);
+  return issue(commonName, { ca: true, extendedKeyUsage: [], notBefore, notAfter });
 }
 
 export function serverCertificate(notAfter = new Date(Date.now() + dayMs)): Issued {

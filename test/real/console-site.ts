@@ -15,7 +15,7 @@ export const markup = '<img src=x onerror="console.error(1)"><script>console.err
 
 export class ConsoleSite {
   readonly site = new Site();
-  readonly #clients = authority('Acme storage clients');
+  readonly #clients = authority('Acme storage clients', inDays(1460));
   readonly #nodes: readonly Issued[];
   readonly origin: string;
   readonly idp: IdentityProvider;

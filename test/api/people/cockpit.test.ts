@@ -1,5 +1,6 @@
 /** What people look at over the operators' listener: tenants, keys, certificates, records and the proof of their trail. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -188,7 +189,7 @@ interface Live {
 }
 
 function open(port: number, address: string, token?: string) {
-  return new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
+  return new Promise<IncomingMessage>((resolve, reject) => {
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
     https
       .get(

@@ -32,9 +32,9 @@ export const certificates = {
           'th',
           { scope: 'row' },
           one.subject === '' ? h('span', { class: 'faint' }, 'no name') : one.subject,
+          h('span', { class: 'under faint' }, uses[/** @type {'client'} */ (one.use)] ?? one.use),
         ),
-        h('td', {}, uses[/** @type {'client'} */ (one.use)] ?? one.use),
-        h('td', {}, one.use === 'client' ? short(one.where) : h('span', { class: 'mono' }, one.where)),
+        h('td', {}, whereOf(one)),
         h('td', {}, endChip(one.notAfter)),
         h('td', {}, exactly(one.notAfter)),
         h('td', {}, one.seenAt === null ? '' : when(one.seenAt)),
@@ -50,7 +50,7 @@ export const certificates = {
           ? `None ends within ${String(soonDays)} days.`
           : `${count(soon)} of ${count(all.length)} end within ${String(soonDays)} days.`,
       ),
-      table(`Certificates of ${tenant}`, ['Name', 'Use', 'Where', 'State', 'Ends', 'Seen', 'Serial'], rows)
+      table(`Certificates of ${tenant}`, ['Name and use', 'Where', 'State', 'Ends', 'Seen', 'Serial'], rows)
         .frame,
       h(
         'p',
@@ -77,4 +77,13 @@ export function endChip(notAfter) {
   const text =
     days < 2 ? `${String(Math.floor(days * 24))} hours left` : `${count(Math.floor(days))} days left`;
   return chip(days < nowDays ? 'bad' : days < soonDays ? 'warn' : 'good', text);
+}
+
+/**
+ * An identity, an address, or a file by its own name.
+ * @param {{ use: string, where: string }} one
+ */
+function whereOf({ use, where }) {
+  if (use === 'client') return short(where);
+  return h('span', { class: 'mono', title: where }, where.slice(where.lastIndexOf('/') + 1));
 }

@@ -70,7 +70,7 @@ function row(tenant, role, seen) {
     h('td', {}, recordsOf(audit)),
     h('td', {}, proofOf(audit)),
     h('td', {}, endOf(certificateEnds)),
-    h('td', {}, lifecycle.dualControl ? 'two people' : 'two people, or an administrator’s certificate'),
+    h('td', {}, lifecycle.dualControl ? 'two people' : 'two people, or one certificate'),
   );
 }
 
@@ -85,7 +85,7 @@ function recordsOf({ kind, mode, trouble, records }) {
   if (trouble !== null) return [chip('bad', 'refused'), ` ${trouble}`];
   return [
     chip('good', mode),
-    records !== null && h('span', { class: 'under faint' }, `${count(records)} in this stream`),
+    records !== null && h('span', { class: 'under faint' }, `${count(records)} records`),
   ];
 }
 
