@@ -23,6 +23,7 @@ import {
   maxVersions,
   parseKeyring,
   type KeyringRecord,
+  type TransitSettings,
   type VersionRecord,
 } from './keyring-record.ts';
 import { isScheduled, KeyringSchedule, type DueWork } from './keyring-schedule.ts';
@@ -107,19 +108,74 @@ export class KeyringStore {
     }
   }
 
+  /**
+   * A new key for the Transit face: it has its keyring from the first day, and no version in KES's layout, which does not say by which
+   * face it was sealed. @throws SelloError SELLO_KEY_EXISTS, SELLO_KEYRING_UNSUPPORTED
+   */
+  async generateForTransit(
+    name: KeyName,
+    facts: KeyFacts,
+    transit: TransitSettings,
+    by: Change,
+  ): Promise<void> {
+    this.#needRecords();
+    if (this.#store.custody !== undefined && facts.algorithm !== 'AES256')
+      throw new SelloError('SELLO_KEY_ALGORITHM_UNSUPPORTED');
+    this.reader.expectRecord(name);
+    if (await this.reader.hasValue(name)) throw new SelloError('SELLO_KEY_EXISTS');
+    const { custody } = this.#store;
+    if (custody !== undefined) {
+      const id = takeRandom(keyIdBytes).toString('hex');
+      await custody.keys.create(id);
+      try {
+        await this.#createHead(name, id, facts, by, custody.keys, { transit });
+      } catch (error) {
+        if (hasCode(error, 'SELLO_KEY_EXISTS')) await custody.keys.delete(id).catch(() => undefined);
+        throw error;
+      }
+      return;
+    }
+    const id = takeRandom(keyIdBytes).toString('hex');
+    // Its own bytes seal nothing: the value at the key's place is there for the name and the HMAC key.
+    const value = MasterKey.generate(facts);
+    const stored = formatStoredKey(value);
+    try {
+      const version = await this.#storeVersion(id, 1, facts.algorithm, by);
+      try {
+        await this.#announce(name, value, by, { id, versions: [version], transit });
+      } catch (error) {
+        await this.#removeVersions(id).catch(() => undefined);
+        throw error;
+      }
+      await this.#store.create(name, stored);
+    } finally {
+      value.wipe();
+      stored.fill(0);
+    }
+  }
+
+  #needRecords(): void {
+    if (!this.reader.hasRecords)
+      throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
+        detail: `the ${this.#store.kind} keystore has no compare-and-set`,
+      });
+  }
+
   async #createHead(
     name: KeyName,
     id: string,
     facts: KeyFacts,
     by: Change,
     custody: KeyCustody,
+    made?: Partial<KeyringRecord>,
   ): Promise<void> {
     const mac = takeRandom(masterKeyBytes);
     const context = custodyContext('hmac', this.#options.tenant, id);
     const [wrappedMac] = await custody.wrap(id, [{ key: mac, context }], 1).finally(() => mac.fill(0));
     const { createdAt, createdBy } = facts;
     const head = formatCustodyHead({ id, createdAt, createdBy, wrappedMac: wrappedMac! });
-    if (await this.reader.mayHaveRecord(name)) await this.#announce(name, this.reader.headOf(head), by);
+    if (made !== undefined || (await this.reader.mayHaveRecord(name)))
+      await this.#announce(name, this.reader.headOf(head), by, made);
     await this.#store.create(name, head);
   }
 
@@ -163,18 +219,23 @@ export class KeyringStore {
     }
   }
 
-  /** A name whose keyring is a leftover gets a new one before its value, so that it can only be this value's. */
-  async #announce(name: KeyName, key: First, by: Change): Promise<void> {
+  /**
+   * A name whose keyring is a leftover gets a new one before its value, so that it can only be this value's. One that has none gets one
+   * only with what is `made` for it.
+   */
+  async #announce(name: KeyName, key: First, by: Change, made?: Partial<KeyringRecord>): Promise<void> {
     const found = await this.reader.readRecord(name);
-    if (found === undefined) return;
-    const before = parseKeyring(found.value);
-    if (before.state !== 'deleted') {
+    if (found === undefined && made === undefined) return;
+    const before = found === undefined ? undefined : parseKeyring(found.value);
+    if (before !== undefined && before.state !== 'deleted') {
       const isFree = before.state === 'creating' && !(await this.reader.hasValue(name));
       if (!isFree) throw new SelloError('SELLO_KEY_EXISTS');
     }
-    const record = next({ ...newKeyring(key, by), generation: before.generation }, by, { state: 'creating' });
+    const record = next({ ...newKeyring(key, by), ...made, generation: before?.generation ?? 0 }, by, {
+      state: 'creating',
+    });
     try {
-      await this.#store.records!.write(pathOf(name), formatKeyring(record), found.revision);
+      await this.#store.records!.write(pathOf(name), formatKeyring(record), found?.revision ?? 0);
     } catch (error) {
       throw hasCode(error, 'SELLO_RECORD_CONFLICT')
         ? new SelloError('SELLO_KEY_EXISTS', { cause: error })
@@ -320,10 +381,7 @@ export class KeyringStore {
     by: Change,
     make: (record: KeyringRecord, first: First) => Promise<KeyringRecord | undefined>,
   ): Promise<KeyringRecord | undefined> {
-    if (!this.reader.hasRecords)
-      throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
-        detail: `the ${this.#store.kind} keystore has no compare-and-set`,
-      });
+    this.#needRecords();
     // Whoever changes a key looks whether it has a keyring, however old the list of them.
     this.reader.expectRecord(name);
     const { record, revision, first } = await this.reader.find(name);
@@ -379,10 +437,29 @@ export class KeyringStore {
       };
       return addVersion(record, inCustody, by);
     }
+    // What its state refuses comes before anything is written.
+    addVersion(record, record.versions[0]!, by);
+    return addVersion(record, await this.#storeVersion(record.id, number, algorithm, by), by);
+  }
+
+  /** Random bytes for a version, stored; no keyring names them yet. */
+  async #storeVersion(
+    id: string,
+    number: number,
+    algorithm: KeyAlgorithm,
+    by: Change,
+  ): Promise<VersionRecord> {
     const key = MasterKey.generate({ algorithm, createdBy: by.by, createdAt: instantOf(by.at) });
     const stored = formatStoredKey(key);
     const place = `${String(number)}.${takeRandom(8).toString('hex')}`;
-    const version: VersionRecord = {
+    const fingerprint = key.fingerprint(Buffer.from(id, 'hex'));
+    key.wipe();
+    try {
+      await this.#store.records!.write(`versions/${id}/${place}`, stored, 0);
+    } finally {
+      stored.fill(0);
+    }
+    return {
       version: number,
       state: 'enabled',
       custody: 'stored',
@@ -390,16 +467,8 @@ export class KeyringStore {
       createdAt: by.at,
       changedAt: by.at,
       place,
-      fingerprint: key.fingerprint(Buffer.from(record.id, 'hex')),
+      fingerprint,
     };
-    key.wipe();
-    const changed = addVersion(record, version, by);
-    try {
-      await this.#store.records!.write(`versions/${record.id}/${place}`, stored, 0);
-    } finally {
-      stored.fill(0);
-    }
-    return changed;
   }
 
   async #removeVersions(id: string): Promise<void> {

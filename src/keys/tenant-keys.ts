@@ -16,7 +16,7 @@ import { instantFromDate } from './instant.ts';
 import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts';
 import type { DueWork } from './keyring-schedule.ts';
 import { KeyringStore } from './keyring-store.ts';
-import type { KeyringRecord } from './keyring-record.ts';
+import { defaultTransitSettings, type KeyringRecord, type TransitSettings } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
 import { destroyVersion, isDue, sealingVersion, type Change, type KeyChange } from './transitions.ts';
@@ -235,20 +235,84 @@ export class TenantKeys {
     return this.#timed('health', () => this.#store.health());
   }
 
-  /** A new data key. `face` is bound to it, with `context`. */
-  issue(name: KeyName, context: Buffer, face: Face = 'kes'): DataKey | Promise<DataKey> {
+  /** A key of the Transit face. @throws SelloError SELLO_KEY_EXISTS, SELLO_KEYRING_UNSUPPORTED */
+  async createForTransit(
+    name: KeyName,
+    { algorithm, derived }: { readonly algorithm: KeyAlgorithm; readonly derived: boolean },
+    by: string,
+  ): Promise<void> {
+    const transit = { ...defaultTransitSettings, derived };
+    await this.#write(name, by, (change) =>
+      this.#keyrings.generateForTransit(name, factsNow(algorithm, by), transit, change),
+    );
+  }
+
+  /**
+   * What the Transit face has to know of a key before it uses it. A key that another face made gets its keyring here, because what
+   * that face seals names the key by its id.
+   * @throws SelloError SELLO_KEY_NOT_FOUND, SELLO_KEYRING_UNSUPPORTED
+   */
+  transitSettings(name: KeyName): TransitSettings | Promise<TransitSettings> {
+    const key = this.#cache.getFresh(name);
+    return key?.record === undefined
+      ? this.#transitSettings(name)
+      : (key.record.transit ?? defaultTransitSettings);
+  }
+
+  /** Versions whose ciphertexts are taken. @param anew looks into the store, once per key and second */
+  versionRange(
+    name: KeyName,
+    anew = false,
+  ):
+    | { readonly least: number; readonly latest: number }
+    | Promise<{ readonly least: number; readonly latest: number }> {
+    const rangeOf = ({ record }: Keyring): { least: number; latest: number } => ({
+      least: record?.minDecryptionVersion ?? 1,
+      latest: record?.versions.length ?? 1,
+    });
+    if (anew)
+      return (async () => {
+        await this.#refresh(name, await this.#key(name));
+        return rangeOf(await this.#key(name));
+      })();
+    const key = this.#key(name);
+    return key instanceof Promise ? key.then(rangeOf) : rangeOf(key);
+  }
+
+  async #transitSettings(name: KeyName): Promise<TransitSettings> {
+    for (let attempt = 0; attempt < mostRestarts; attempt++) {
+      const { record } = await this.#key(name);
+      if (record !== undefined) return record.transit ?? defaultTransitSettings;
+      try {
+        await this.#changed(name, () => this.#keyrings.change(name, [], this.#by('transit')));
+      } catch (error) {
+        if (!hasCode(error, 'SELLO_RECORD_CONFLICT')) throw error; // another replica did it
+      }
+    }
+    throw new SelloError('SELLO_STORE_FAILED', { detail: 'key changed again and again while it was used' });
+  }
+
+  /** A new data key. `face` is bound to it, with `context`. @param version that seals; the newest enabled one unless given */
+  issue(name: KeyName, context: Buffer, face: Face = 'kes', version?: number): DataKey | Promise<DataKey> {
     const binding = { tenant: this.#tenant, face, context };
     return this.#with(name, (key) => {
-      this.#noteSealed(name, key);
-      return key.issue(binding);
+      this.#noteSealed(name, key, version);
+      return key.issue(binding, version);
     });
   }
 
-  encrypt(name: KeyName, plaintext: Buffer, context: Buffer, face: Face = 'kes'): Buffer | Promise<Buffer> {
+  /** @param version as for {@link issue} */
+  encrypt(
+    name: KeyName,
+    plaintext: Buffer,
+    context: Buffer,
+    face: Face = 'kes',
+    version?: number,
+  ): Buffer | Promise<Buffer> {
     const binding = { tenant: this.#tenant, face, context };
     return this.#with(name, (key) => {
-      this.#noteSealed(name, key);
-      return key.encrypt(binding, plaintext);
+      this.#noteSealed(name, key, version);
+      return key.encrypt(binding, plaintext, version);
     });
   }
 
@@ -530,8 +594,9 @@ export class TenantKeys {
     return opened instanceof Promise ? opened.then(tell) : tell(opened);
   }
 
-  #noteSealed(name: KeyName, key: Keyring): void {
-    if (key.record !== undefined) this.#uses.note(name, key.record.id, key.sealingVersion, 'sealed');
+  #noteSealed(name: KeyName, key: Keyring, version = key.sealingVersion): void {
+    if (key.record?.versions[version - 1] !== undefined)
+      this.#uses.note(name, key.record.id, version, 'sealed');
   }
 
   /** Who changes something, and when. */

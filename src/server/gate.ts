@@ -25,6 +25,8 @@ export interface Admission {
   readonly peer: PeerFacts | undefined;
   readonly sourceIp: string | undefined;
   readonly refusal: Refusal | undefined;
+  /** Of a caller without a certificate, on a listener that takes those: whose it is taken for, once it has logged in. */
+  readonly tenantWithoutCertificate?: Tenant | undefined;
 }
 
 /** What is known of a connection for its whole life. */
@@ -34,6 +36,8 @@ export interface ConnectionFacts {
   readonly serverName: string | undefined;
   /** The listener's names; empty: any. */
   readonly serverNames: readonly string[];
+  /** The listener's tenant for callers without a certificate. */
+  readonly tenantWithoutCertificate?: string | undefined;
 }
 
 /** Where a connection's facts hang: on the HTTP/2 session or the HTTP/1.1 socket. */
@@ -113,6 +117,9 @@ export class Gate {
         peer: client.facts,
         sourceIp: client.sourceIp,
         refusal: verdict.ok ? undefined : verdict,
+        ...(client.facts === undefined && facts.tenantWithoutCertificate !== undefined
+          ? { tenantWithoutCertificate: runtime.tenants.get(facts.tenantWithoutCertificate) }
+          : {}),
       };
     } catch (error) {
       if (!(error instanceof SelloError)) throw error;

@@ -233,11 +233,12 @@ function servedOf({ listeners }: Config): Config['listeners'] {
 /** What listeners are made with: a change would look accepted and have no effect. */
 function fixedParts({ listeners, limits, log, processes, probes, operators }: Config): unknown {
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
-  const addresses = listeners.map(({ host, port, serverNames, ownProcess }) => [
+  const addresses = listeners.map(({ host, port, serverNames, ownProcess, tenantWithoutCertificate }) => [
     host,
     port,
     serverNames,
     ownProcess,
+    tenantWithoutCertificate,
   ]);
   return [addresses, made, log, processes, probes, operators?.host, operators?.port];
 }
