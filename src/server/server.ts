@@ -102,6 +102,11 @@ export class Server {
     return [...new Set(this.#listeners.flatMap((listener) => [...listener.routes]))];
   }
 
+  /** Every path of the listener for people. */
+  get operatorsRoutes(): string[] {
+    return [...(this.#operators?.listener.routes ?? [])];
+  }
+
   /** What this process says of itself to its supervisor. */
   async report(): Promise<WorkerReport> {
     return { metrics: await this.info.metrics.snapshot(), health: this.health.report() };
@@ -298,7 +303,12 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     for (const listener of listeners) ports.push(await listener.listen());
     // Sessions live in one process: of several the first has the listener.
     if (hasOperators(config) && (workerName() ?? 0) === 0)
-      people = new OperatorsListener(config, { limits: config.limits, gate, server: info });
+      people = new OperatorsListener(config, {
+        limits: config.limits,
+        gate,
+        server: info,
+        served: () => listeners.map(({ served }) => served).filter((served) => served !== undefined),
+      });
     const operators = people === undefined ? undefined : { listener: people, port: await people.listen() };
     // Of several processes the supervisor shows them all on one port.
     const probes =
