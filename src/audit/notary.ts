@@ -3,13 +3,14 @@
  * position, tells the anchor, and compresses segments once they are sealed. Nobody waits for any of it.
  */
 import type { KeyObject } from 'node:crypto';
-import { appendFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Anchorage } from './anchorage.ts';
 import { signCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { CheckpointFiles } from './checkpoint-file.ts';
 import { onLane } from './lane.ts';
 import { compressSegment, flush } from './seal.ts';
-import { checkpointsName, parseSegmentName, segmentName, stateName, type Compression } from './segment.ts';
+import { parseSegmentName, segmentName, stateName, type Compression } from './segment.ts';
 import type { TrailHead, TrailPosition } from './trail-target.ts';
 
 export interface NotaryOptions {
@@ -28,6 +29,7 @@ const fileMode = 0o640;
 
 export class Notary {
   readonly #options: NotaryOptions;
+  readonly #files: CheckpointFiles;
   /** Why there are no checkpoints at the moment. */
   #fault: string | undefined;
   #last: Checkpoint | undefined;
@@ -35,6 +37,7 @@ export class Notary {
 
   constructor(options: NotaryOptions) {
     this.#options = options;
+    this.#files = new CheckpointFiles(options.folder);
   }
 
   get trouble(): string | undefined {
@@ -86,20 +89,15 @@ export class Notary {
     let last: Checkpoint | undefined;
     for (const { first, size, root } of head.sealed) {
       last = signCheckpoint({ origin, size, root }, privateKey);
-      await this.#append(first, last);
+      await this.#files.append(first, last);
     }
     if (last?.size !== head.size) {
       last = signCheckpoint({ origin, size: head.size, root: head.root }, privateKey);
-      await this.#append(head.segment, last);
+      await this.#files.append(head.segment, last);
     }
     await flush(folder);
     await writePosition(folder, head);
     return last!;
-  }
-
-  async #append(segment: number, { text }: Checkpoint): Promise<void> {
-    const file = path.join(this.#options.folder, checkpointsName(segment));
-    await appendFile(file, text, { mode: fileMode, flush: true });
   }
 
   /** The segment sealed last stays plain until the next one is sealed: a log shipper may still be reading it. */

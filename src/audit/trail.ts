@@ -3,7 +3,7 @@
  * (docs/formats/audit-log.md). The records themselves are written by trail-target.ts, in the writer thread.
  */
 import { randomBytes, type KeyObject } from 'node:crypto';
-import { mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import type { TrailConfig } from '../config/model.ts';
@@ -11,11 +11,11 @@ import type { RecordStore } from '../keystores/index.ts';
 import type { Anchor } from './anchor.ts';
 import { Anchorage } from './anchorage.ts';
 import { Chain, type ChainState } from './chain.ts';
-import { checkpointsIn, formatNoteKey, noteKey, originOf, type Checkpoint } from './checkpoint.ts';
+import { formatNoteKey, noteKey, originOf } from './checkpoint.ts';
+import { checkpointOver, mendCheckpoints } from './checkpoint-file.ts';
 import { Frontier } from './merkle.ts';
 import { Notary, writePosition } from './notary.ts';
 import {
-  checkpointsName,
   descriptionName,
   readDescription,
   readLines,
@@ -222,34 +222,6 @@ async function notedPosition(
     return checkpoint?.root === tree.root() ? position : undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** The checkpoint over the first `size` records, from the file it belongs in: that of the last segment that begins before. */
-async function checkpointOver(
-  folder: string,
-  segments: readonly Segment[],
-  size: number,
-): Promise<Checkpoint | undefined> {
-  const firsts = segments.map(({ first }) => first).filter((first) => first <= size);
-  for (const first of firsts.slice(-2)) {
-    const text = await readFile(path.join(folder, checkpointsName(first)), 'utf8').catch(() => '');
-    for (const checkpoint of checkpointsIn(text)) if (checkpoint?.size === size) return checkpoint;
-  }
-  return undefined;
-}
-
-/** A crash may have torn the last checkpoint: what is no note goes, so that the next one begins where it should. */
-async function mendCheckpoints(folder: string, segments: readonly Segment[]): Promise<void> {
-  for (const { first } of segments.slice(-2)) {
-    const file = path.join(folder, checkpointsName(first));
-    const text = await readFile(file, 'utf8').catch(() => '');
-    let whole = 0;
-    for (const checkpoint of checkpointsIn(text)) {
-      if (checkpoint === undefined) break;
-      whole += Buffer.byteLength(checkpoint.text);
-    }
-    if (whole < Buffer.byteLength(text)) await truncate(file, whole);
   }
 }
 
