@@ -20,6 +20,8 @@ export interface Config {
   readonly probes: { readonly host: string; readonly port: number } | undefined;
   readonly limits: LimitsConfig;
   readonly log: LogConfig;
+  /** Not given: no traces. */
+  readonly traces?: TracesConfig | undefined;
   /** Stream for refusals before a tenant is known. */
   readonly serverAudit: AuditConfig;
   readonly tenants: readonly TenantConfig[];
@@ -36,6 +38,17 @@ export interface ConfigNotice {
   readonly line: number | undefined;
   /** True when `sello config check` counts it as an error although the server starts. */
   readonly failsCheck: boolean;
+}
+
+/** OpenTelemetry traces, by OTLP over HTTP. */
+export interface TracesConfig {
+  readonly url: string;
+  readonly caFile: string | undefined;
+  readonly authorizationFile: string | undefined;
+  readonly service: string;
+  /** Of so many requests one is traced. */
+  readonly oneIn: number;
+  readonly timeoutMs: number;
 }
 
 export interface ListenerConfig {

@@ -11,6 +11,7 @@ import {
   createMetrics,
   createProbeServer,
   newRequestId,
+  openTracing,
   type Health,
   type Log,
   type WorkerReport,
@@ -129,7 +130,8 @@ export class Server {
     const running = this.#gate.runtime;
     if (!isDeepStrictEqual(fixedParts(config), fixedParts(running.config))) {
       throw new SelloError('SELLO_CONFIG_INVALID', {
-        detail: 'listener addresses and names, limits, log, processes and probes change only with a restart',
+        detail:
+          'listener addresses and names, limits, log, processes, probes and traces change only with a restart',
       });
     }
     const people = hasOperators(config) ? this.#operators?.listener.prepare(config) : undefined;
@@ -211,6 +213,7 @@ export class Server {
     for (const retire of [...this.#retiring]) retire();
     await this.#gate.runtime.retire(undefined);
     await this.#probes?.close();
+    await this.info.tracing?.close();
     this.health.close();
     this.#log.flush();
   }
@@ -226,7 +229,7 @@ function servedOf({ listeners }: Config): Config['listeners'] {
 }
 
 /** What listeners are made with: a change would look accepted and have no effect. */
-function fixedParts({ listeners, limits, log, processes, probes, operators }: Config): unknown {
+function fixedParts({ listeners, limits, log, processes, probes, operators, traces }: Config): unknown {
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
   const addresses = listeners.map(({ host, port, serverNames, ownProcess }) => [
     host,
@@ -234,7 +237,7 @@ function fixedParts({ listeners, limits, log, processes, probes, operators }: Co
     serverNames,
     ownProcess,
   ]);
-  return [addresses, made, log, processes, probes, operators?.host, operators?.port];
+  return [addresses, made, log, processes, probes, operators?.host, operators?.port, traces];
 }
 
 function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {
@@ -270,6 +273,17 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     commit: process.env['SELLO_COMMIT'] ?? 'unknown',
     log: log.logger,
     metrics,
+    tracing:
+      config.traces === undefined
+        ? undefined
+        : await openTracing(config.traces, {
+            version: manifest.version,
+            count: (outcome, spans) => metrics.spans(outcome, spans),
+            onTrouble: (trouble) => {
+              if (trouble === undefined) log.logger.info('traces are exported again');
+              else log.logger.warn({ problem: trouble }, 'traces cannot be exported and are dropped');
+            },
+          }),
     onErrorLine: (listener) => log.onError(listener),
     newRequestId,
     openStream(sink) {
@@ -306,7 +320,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
         : await createProbeServer(config.probes, {
             alive: () => true,
             report: () => health.report(),
-            metrics: () => metrics.text(),
+            metrics: (openMetrics) => metrics.text(openMetrics),
           });
     return new Server({
       gate,
@@ -324,6 +338,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   } catch (error) {
     await Promise.all([...listeners.map((listener) => listener.stop(0, 100)), people?.stop(100)]);
     await runtime.retire(undefined);
+    await info.tracing?.close();
     throw error;
   }
 }
