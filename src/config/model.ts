@@ -300,6 +300,8 @@ export interface VaultKvConfig {
   readonly recordsPrefix: string | undefined;
   /** Master keys stay in Transit (`vaultTransit`). */
   readonly custody?: CustodyConfig | undefined;
+  /** Ed25519 key in Transit that signs the checkpoints of the tenant's audit trail; not given: a key of the node. */
+  readonly auditSigning?: { readonly engine: string; readonly key: string } | undefined;
   /** Nobody asked for that folder: a policy that was made for KES may not allow it, and keys are served without. */
   readonly recordsAreOptional?: boolean;
 }

@@ -173,6 +173,7 @@ async function openTenant(
       observer: series,
       sharedFile: workerOwnerPid() !== undefined,
       records: keys.store.records,
+      signer: keys.store.signer,
     });
     series.watch(audit);
     opened.push(audit);
