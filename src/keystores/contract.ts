@@ -99,6 +99,21 @@ export interface KeyCustody {
   delete(id: string): Promise<void>;
 }
 
+/** One version of a signing key: the 32 bytes of its public half. */
+export interface SignerKey {
+  readonly version: number;
+  readonly raw: Buffer;
+}
+
+/** An Ed25519 key that a store's server holds and never gives out. */
+export interface RemoteSigner {
+  /** For people. */
+  readonly location: string;
+  /** The newest version. */
+  publicKey(): Promise<SignerKey>;
+  sign(version: number, message: Buffer): Promise<Buffer>;
+}
+
 /** How a key in custody serves: every message through its custodian, or from memory with stored intermediate keys. */
 export interface CustodyMode {
   readonly kind: 'strict' | 'cached';
@@ -138,6 +153,8 @@ export interface Keystore {
   close(): Promise<void>;
   /** Undefined where the store has no compare-and-set (`fs` as KES writes it, KV version 1): no rotation there. */
   readonly records?: RecordStore | undefined;
+  /** Signs the checkpoints of the tenant's audit trail, where that was asked for. */
+  readonly signer?: RemoteSigner | undefined;
   /** Present where new master keys are not to be stored, but kept by a custodian. Needs `records`. */
   readonly custody?: { readonly keys: KeyCustody; readonly mode: CustodyMode } | undefined;
 }
