@@ -21,11 +21,17 @@ export { maxVersions, type KeyringRecord, type VersionRecord, type VersionState 
 export {
   TenantKeys,
   versionOfCiphertext,
+  type ChangeOutcome,
+  type SpreadCount,
   type KeyAlarm,
   type RewrapItem,
   type Rewrapped,
   type TenantKeysOptions,
 } from './tenant-keys.ts';
 export { leastRotationSeconds, sealingVersion, type KeyChange } from './transitions.ts';
+export { HoldFiles } from './hold-files.ts';
+export { parsePeerItem, type PeerItem } from './peer-item.ts';
+export type { Hold, HoldChange, ToldState } from './restraint.ts';
+export { mostHolds, type Taken } from './restraints.ts';
 export type { DueWork } from './keyring-schedule.ts';
 export type { KeyUse, VersionUse } from './use-log.ts';

@@ -71,7 +71,12 @@ export interface KeyringRecord {
   /** Seconds since the epoch: when the next rotation is due. 0 without a schedule. */
   readonly rotateAt: number;
   readonly deletion?: Deletion | undefined;
+  /** The last holds (restraint.ts) that were written into it, by their ids: none is written twice, whatever came after it. */
+  readonly holds?: readonly string[] | undefined;
 }
+
+/** Ids of holds that a record remembers. */
+export const rememberedHolds = 32;
 
 /** A record with so many still fits into what a keystore takes, with room to spare. */
 export const maxVersions = 256;
@@ -115,6 +120,7 @@ export function parseKeyring(value: Buffer): KeyringRecord {
   if (versions.length > 0 && minDecryptionVersion > versions.length) throw unreadable('minDecryptionVersion');
   if ((deletion !== undefined) !== (record.state === 'pending-deletion')) throw unreadable('deletion');
   if (deletion !== undefined && !isDeletion(deletion)) throw unreadable('deletion');
+  if (record.holds !== undefined && !isHoldList(record.holds)) throw unreadable('holds');
   const { format: _, ...rest } = record;
   return rest as KeyringRecord;
 }
@@ -160,6 +166,14 @@ function isDeletion(value: unknown): value is Deletion {
   if (typeof value !== 'object' || value === null) return false;
   const { after, by, requestedAt } = value as Partial<Deletion>;
   return isCount(after) && isCount(requestedAt) && typeof by === 'string';
+}
+
+function isHoldList(value: unknown): value is readonly string[] {
+  return (
+    Array.isArray(value) &&
+    value.length <= rememberedHolds &&
+    value.every((id) => typeof id === 'string' && /^[0-9a-f]{64}$/.test(id))
+  );
 }
 
 function isCount(value: unknown): value is number {

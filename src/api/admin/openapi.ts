@@ -1,10 +1,11 @@
 /** The OpenAPI 3.1 document of the operators' API: routes and bodies from what the code uses. */
 import { adminPrefix, adminRoutes, type AdminRoute, type AdminRouteName } from './routes.ts';
-import { emptyBody, rewrapBody, settingsBody, waitBody } from './schemas.ts';
+import { emptyBody, rewrapBody, settingsBody, tokenBody, waitBody } from './schemas.ts';
 
 const summaries: Readonly<Record<AdminRouteName, string>> = {
   keyring: 'A key with its versions and their states',
   use: 'When each version sealed and opened something last, of all replicas',
+  holds: 'What is held of a key, because the keystore could not be reached when it was asked for',
   rotate: 'A new newest version, which seals from now on',
   enable: 'Take a disabled key into use again',
   disable: 'End all use of a key until it is enabled again',
@@ -29,6 +30,9 @@ const jsonOf = (schema: unknown) => ({ 'application/json': { schema } });
 const bodies: Partial<Record<AdminRouteName, unknown>> = {
   rewrap: rewrapBody,
   settings: settingsBody,
+  enable: tokenBody,
+  'enable-version': tokenBody,
+  'cancel-deletion': tokenBody,
   'schedule-deletion': waitBody,
   'schedule-destruction': waitBody,
 };
