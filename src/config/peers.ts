@@ -38,9 +38,9 @@ export function peersOf(
     name,
     identities,
     urls,
-    discover: discover && {
-      host: discover.slice(0, colon).replace(/^\[|\]$/g, ''),
-      port: Number(discover.slice(colon + 1)),
-    },
+    discover:
+      discover === undefined
+        ? undefined
+        : { host: discover.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(discover.slice(colon + 1)) },
   };
 }

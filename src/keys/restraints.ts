@@ -10,7 +10,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { SelloError } from '../errors.ts';
-import { HoldFiles, rememberWithdrawnSeconds, type KeptHold } from './hold-files.ts';
+import type { HoldFiles} from './hold-files.ts';
+import { rememberWithdrawnSeconds, type KeptHold } from './hold-files.ts';
 import { newKeyring } from './keyring-reader.ts';
 import type { Keyring } from './keyring.ts';
 import type { KeyName } from './names.ts';
