@@ -18,8 +18,8 @@ export function peersOf(
     refuse("'urls' or 'discover' is missing: no replica would ever be asked");
   if (urls.length > mostUrls) refuse(`at most ${String(mostUrls)} replicas`, 'urls');
   urls.forEach((url, i) => {
-    const { origin, protocol } = new URL(url);
-    if (protocol !== 'https:' || origin !== url)
+    const { href, origin, protocol } = new URL(url);
+    if (protocol !== 'https:' || href !== `${origin}/`)
       refuse(`'${url}' is no address of a replica: 'https://host:port'`, 'urls', i);
   });
   // A client's certificate must not be one that speaks for the server.
@@ -37,7 +37,7 @@ export function peersOf(
     caFile: ca,
     name,
     identities,
-    urls,
+    urls: [...new Set(urls.map((url) => new URL(url).origin))],
     discover:
       discover === undefined
         ? undefined

@@ -479,7 +479,8 @@ export class TenantKeys {
    */
   async changeOrHold(name: KeyName, change: KeyChange, by: string, token?: string): Promise<ChangeOutcome> {
     const isMeant = takesBack(change);
-    if (isMeant !== undefined) {
+    if (isMeant !== undefined && this.restraints.of(name).some((hold) => isMeant(hold.change))) {
+      await this.#endSettled(name);
       const { ended, left } = await this.restraints.withdraw(name, isMeant, token);
       if (left.length > 0)
         throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
@@ -518,6 +519,22 @@ export class TenantKeys {
     const key = this.#cache.held(name);
     if (key !== undefined) refuseNothingNew(key, change, this.#by(by));
     return { ...(await this.restraints.hold(name, change, by)), isKnown: key !== undefined };
+  }
+
+  /** Ends the holds that the store has already, if it can be asked now: there is nothing to take back of them. */
+  async #endSettled(name: KeyName): Promise<void> {
+    const waiting = new AbortController();
+    try {
+      const record = await Promise.race([
+        this.keyring(name),
+        delay(holdAfterShare * this.#propagationMs, undefined, { signal: waiting.signal, ref: false }),
+      ]);
+      for (const id of record?.holds ?? []) this.restraints.settled(id);
+    } catch (error) {
+      if (!(error instanceof SelloError)) throw error;
+    } finally {
+      waiting.abort();
+    }
   }
 
   /** How many peers have heard what was told last. */
