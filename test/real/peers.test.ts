@@ -7,14 +7,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { pause, within } from '../attacks/client.ts';
-import { issue } from '../attacks/pki.ts';
+import { authority, issue } from '../attacks/pki.ts';
+import { createAuthority } from './certificates.ts';
 import { auditOf, propagationMs, startReplicas, type Replica } from './replicas.ts';
 import { needTools } from './tools.ts';
 import { Vault } from './vault.ts';
 
 t.setTimeout(240_000);
 
-const admin = issue('admin');
+const clients = authority('clients');
+const admin = issue('admin', { issuer: clients });
 const connections = 12;
 
 /** Every process says so: connections reach one of them by chance. */
@@ -26,7 +28,8 @@ async function everywhere(replica: Replica, key: string, status: number): Promis
 const found = await needTools(t, 'vault');
 if (found !== undefined) {
   const folder = await mkdtemp(join(tmpdir(), 'sello-peers-'));
-  const vault = await Vault.start({ program: found.vault, folder });
+  const vaultAuthority = await createAuthority(join(folder, 'vault-ca'));
+  const vault = await Vault.start({ program: found.vault, folder, authority: vaultAuthority });
   let isFrozen = false;
   const freeze = (): void => {
     vault.freeze();
@@ -43,15 +46,20 @@ if (found !== undefined) {
   });
   await vault.mountKv('kv', 2);
   const stored = async (key: string): Promise<Record<string, unknown> | undefined> => {
-    const answer = await vault.call('GET', `kv/data/alpha.sello/keyrings/${key}`);
+    const answer = await vault.call('GET', `kv/data/acme.sello/keyrings/${key}`);
     return answer.status === 404 ? undefined : recordOf(answer.body.data);
   };
 
   const keys = ['other', 'disabled', 'ended', 'known', 'back', 'apart', 'gone'];
-  const [a, b] = (await startReplicas(t, { vault, folder, admin, processes: [1, 2], keys })) as [
-    Replica,
-    Replica,
-  ];
+  const [a, b] = (await startReplicas(t, {
+    vault,
+    vaultAuthority,
+    clients,
+    folder,
+    admin,
+    processes: [1, 2],
+    keys,
+  })) as [Replica, Replica];
 
   /** Asks A, and waits until every process of B refuses. */
   const measured = async (

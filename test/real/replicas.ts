@@ -1,13 +1,19 @@
-/** Replicas of one server as real processes on one real Vault, each behind a wire of its own, that know each other as peers. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+/**
+ * Replicas of one server as real processes on one real Vault, each behind a wire of its own, that know each other as peers:
+ * config/sello-replicas.yaml, as it is.
+ */
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Test } from 'tap';
 import { issue, type Issued } from '../attacks/pki.ts';
 import { Session, within, type Answer } from '../attacks/client.ts';
 import { credentialsOf } from '../attacks/pki.ts';
 import { Wire } from '../vault/wire.ts';
+import type { TestAuthority } from './certificates.ts';
 import { freePort, RunningProcess } from './process.ts';
 import type { Vault } from './vault.ts';
+
+const root = resolve(import.meta.dirname, '../..');
 
 export const peersName = 'sello-peers.test';
 export const propagationMs = 4_000;
@@ -21,6 +27,9 @@ export interface ReplicaPlace {
 
 export interface ReplicasOptions {
   readonly vault: Vault;
+  readonly vaultAuthority: TestAuthority;
+  /** Who issued the administrator's certificate. */
+  readonly clients: Issued;
   readonly folder: string;
   readonly admin: Issued;
   /** Of each replica. */
@@ -32,19 +41,21 @@ export class Replica {
   readonly place: ReplicaPlace;
   readonly wire: Wire;
   readonly #admin: Issued;
+  readonly #env: Readonly<Record<string, string>>;
   #running: RunningProcess | undefined;
 
-  constructor(place: ReplicaPlace, wire: Wire, admin: Issued) {
+  constructor(place: ReplicaPlace, wire: Wire, admin: Issued, env: Readonly<Record<string, string>>) {
+    this.#env = env;
     this.place = place;
     this.wire = wire;
     this.#admin = admin;
   }
 
   async run(): Promise<void> {
-    const main = resolve(import.meta.dirname, '../../src/main.ts');
     this.#running = await RunningProcess.start({
       command: process.execPath,
-      args: [main, 'serve', '--config', join(this.place.folder, 'sello.yaml')],
+      args: [join(root, 'src/main.ts'), 'serve', '--config', join(root, 'config/sello-replicas.yaml')],
+      env: this.#env,
       log: join(this.place.folder, 'sello.log'),
       readyWithinMs: 60_000,
       isReady: async () => {
@@ -110,7 +121,8 @@ export class Replica {
 
 /** Starts them all, with keys that exist and are in memory in every process. */
 export async function startReplicas(t: Test, options: ReplicasOptions): Promise<Replica[]> {
-  const { admin, folder, keys, processes, vault } = options;
+  const { admin, clients, folder, keys, processes, vault, vaultAuthority } = options;
+  const { roleId, secretId } = await login(vault, folder);
   const authority = issue('peers', { ca: true, extendedKeyUsage: [] });
   const places: ReplicaPlace[] = [];
   for (const i of processes.keys())
@@ -144,47 +156,36 @@ export async function startReplicas(t: Test, options: ReplicasOptions): Promise<
       await writeFile(join(place.folder, `${name}.key`), privateKeyPem, { mode: 0o600 });
     }
     await writeFile(join(place.folder, 'ca.crt'), authority.certificatePem);
-    await writeFile(join(place.folder, 'token'), vault.rootToken, { mode: 0o600 });
-    const config = {
-      version: 'sello/v1',
-      processes: processes[i],
-      propagation: `${String(propagationMs)}ms`,
-      probes: `127.0.0.1:${String(place.probePort)}`,
-      listeners: [
-        { address: `127.0.0.1:${String(place.port)}`, tls: { cert: 'server.crt', key: 'server.key' } },
-      ],
-      peers: {
-        address: `127.0.0.1:${String(place.peersPort)}`,
-        tls: { cert: 'peer.crt', key: 'peer.key' },
-        ca: 'ca.crt',
-        name: peersName,
-        // Itself is among them, as a DNS name for all of them would have it.
-        urls: places.map(({ peersPort }) => `https://127.0.0.1:${String(peersPort)}`),
-      },
-      holds: { folder: 'holds' },
-      audit: { mode: 'off' },
-      tenants: [
-        {
-          name: 'alpha',
-          clients: { auth: 'off' },
-          admins: [admin.identity],
-          cache: { expiry: '5m', unused: '5m', offline: '10m' },
-          lifecycle: { deletionWait: '1h' },
-          audit: { path: 'audit.jsonl' },
-          keystore: {
-            vaultKv: {
-              addresses: [`http://127.0.0.1:${String(wire.port)}`],
-              engine: 'kv',
-              login: { token: { file: 'token' } },
-              timeout: '10s',
-              ping: '500ms',
-            },
-          },
-        },
-      ],
+    await writeFile(join(place.folder, 'clients.crt'), clients.certificatePem);
+    const file = (name: string): string => join(place.folder, name);
+    const env = {
+      SELLO_PROPAGATION: `${String(propagationMs)}ms`,
+      SELLO_PROCESSES: String(processes[i]),
+      SELLO_ADDRESS: `127.0.0.1:${String(place.port)}`,
+      SELLO_TLS_CERT: file('server.crt'),
+      SELLO_TLS_KEY: file('server.key'),
+      SELLO_PEERS_ADDRESS: `127.0.0.1:${String(place.peersPort)}`,
+      SELLO_PEER_CERT: file('peer.crt'),
+      SELLO_PEER_KEY: file('peer.key'),
+      SELLO_PEER_CA: file('ca.crt'),
+      SELLO_PEER_NAME: peersName,
+      ...Object.fromEntries(
+        places.map(({ peersPort }, k) => [
+          `SELLO_PEER_${String(k + 1)}`,
+          `https://127.0.0.1:${String(peersPort)}`,
+        ]),
+      ),
+      SELLO_HOLDS: file('holds'),
+      SELLO_PROBES: `127.0.0.1:${String(place.probePort)}`,
+      SELLO_AUDIT: file('audit'),
+      SELLO_ADMIN: admin.identity,
+      SELLO_CLIENT_CA: file('clients.crt'),
+      VAULT_ADDR: `https://localhost:${String(wire.port)}`,
+      VAULT_CACERT: vaultAuthority.ca,
+      SELLO_ROLE_ID: roleId,
+      SELLO_SECRET_ID: secretId,
     };
-    await writeFile(join(place.folder, 'sello.yaml'), JSON.stringify(config, undefined, 2));
-    const replica = new Replica(place, wire, admin);
+    const replica = new Replica(place, wire, admin, env);
     t.teardown(async () => {
       await replica.stop();
     });
@@ -206,6 +207,28 @@ async function warm(replica: Replica, key: string): Promise<void> {
   for (let i = 0; i < 12; i++) await replica.issue(key);
 }
 
+/** Files with what the replicas log in with. */
+async function login(vault: Vault, folder: string): Promise<{ roleId: string; secretId: string }> {
+  await vault.must('POST', 'sys/auth/approle', { type: 'approle' });
+  await vault.must('PUT', 'sys/policies/acl/replicas', {
+    policy: 'path "kv/*" { capabilities = ["create", "read", "update", "delete", "list"] }',
+  });
+  await vault.must('POST', 'auth/approle/role/sello', { token_policies: ['replicas'], token_ttl: '1h' });
+  const role = await vault.must('GET', 'auth/approle/role/sello/role-id');
+  const secret = await vault.must('POST', 'auth/approle/role/sello/secret-id', {});
+  const files = { roleId: join(folder, 'role-id'), secretId: join(folder, 'secret-id') };
+  await writeFile(files.roleId, role.data!['role_id'] as string);
+  await writeFile(files.secretId, secret.data!['secret_id'] as string, { mode: 0o600 });
+  return files;
+}
+
+/** Everything of the tenant's trail. */
 export async function auditOf({ place }: Replica): Promise<string> {
-  return readFile(join(place.folder, 'audit.jsonl'), 'utf8');
+  const folder = join(place.folder, 'audit/acme');
+  const files = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((each) =>
+    each.isFile(),
+  );
+  return (
+    await Promise.all(files.map(({ name, parentPath }) => readFile(join(parentPath, name), 'utf8')))
+  ).join('');
 }
