@@ -2,10 +2,8 @@
  * Vault in trouble, under a tenant's keys as the server uses them: sealed, stopped, partitioned without a reset, slow, changing its leader,
  * refusing every token, renewing its certificate. Each prints its figures as a comment; docs/resilience.md has the table.
  */
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { copyFile, mkdtemp, rm } from 'node:fs/promises';
-import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,6 +16,7 @@ import { createAuthority } from '../real/certificates.ts';
 import { needTools } from '../real/tools.ts';
 import { Vault } from '../real/vault.ts';
 import { inline, kvConfig } from '../vault/configs.ts';
+import { Wire } from '../vault/wire.ts';
 
 t.setTimeout(240_000);
 
@@ -30,62 +29,6 @@ const cached: CacheConfig = {
 };
 const warm = parseKeyName('warm');
 const context = Buffer.from('{}');
-
-/** Calls go through it, and it can be cut without a word, or slowed down. */
-class Wire {
-  isCut = false;
-  delayMs = 0;
-  readonly #server;
-  readonly #sockets = new Set<Socket>();
-  #target: number;
-
-  private constructor(target: number) {
-    this.#target = target;
-    this.#server = createServer((near) => {
-      const far = connect(this.#target, '127.0.0.1');
-      for (const [from, to] of [
-        [near, far],
-        [far, near],
-      ] as const) {
-        this.#sockets.add(from);
-        from.on('data', (bytes: Buffer) => {
-          if (this.isCut) return;
-          // Half of the way there, half on the way back.
-          if (this.delayMs === 0) to.write(bytes);
-          else setTimeout(() => void (to.writable && to.write(bytes)), this.delayMs / 2);
-        });
-        from.on('error', () => to.destroy());
-        from.on('close', () => to.destroy());
-      }
-    });
-  }
-
-  static async start(t: Test, target: number): Promise<Wire> {
-    const wire = new Wire(target);
-    wire.#server.listen(0, '127.0.0.1');
-    await once(wire.#server, 'listening');
-    t.teardown(() => {
-      for (const socket of wire.#sockets) socket.destroy();
-      wire.#server.close();
-    });
-    return wire;
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
-  }
-
-  /** Nothing passes any more, and nobody is told: what a firewall does. */
-  cut(): void {
-    this.isCut = true;
-  }
-
-  /** Old connections stay dead; new ones pass. */
-  mend(): void {
-    for (const socket of this.#sockets) socket.destroy();
-    this.isCut = false;
-  }
-}
 
 interface Site {
   readonly keys: TenantKeys;
