@@ -15,6 +15,7 @@ import { VaultKvKeystore } from '../../src/keystores/vault-kv.ts';
 import { createAuthority } from '../real/certificates.ts';
 import { needTools } from '../real/tools.ts';
 import { Vault } from '../real/vault.ts';
+import { VaultCluster } from '../real/vault-cluster.ts';
 import { inline, kvConfig } from '../vault/configs.ts';
 import { Wire } from '../vault/wire.ts';
 
@@ -68,7 +69,7 @@ if (found !== undefined) {
     change: Partial<VaultConfig> = {},
     cache: Partial<CacheConfig> = {},
   ): Promise<Site> => {
-    const config = kvConfig(vault, { prefix: `o${String(sites++)}`, login });
+    const config = kvConfig(vault, { prefix: `o${String(sites++)}`, login: change.login ?? login });
     const store = await VaultKvKeystore.open({
       ...config,
       vault: { ...config.vault, timeoutMs: 2_000, pingMs: 500, ...change },
@@ -208,6 +209,40 @@ if (found !== undefined) {
       },
       'leader silent, 2 addresses',
     );
+  });
+
+  t.test('three Vault servers on raft change their leader', async (t) => {
+    const cluster = await VaultCluster.start(found.vault, join(folder, 'raft'));
+    t.teardown(() => cluster.stop());
+    await cluster.must('POST', 'sys/mounts/kv', { type: 'kv', options: { version: '2' } });
+    const site = await openSite(t, {
+      addresses: cluster.addresses,
+      login: { method: 'token', namespace: '', token: inline(cluster.rootToken) },
+    });
+    const down = await watch(
+      site,
+      t,
+      async () => {
+        const before = await cluster.leader();
+        await cluster.stepDown();
+        t.not(await cluster.leader(before), before, 'another one leads');
+      },
+      'leader steps down, 3 servers',
+    );
+    t.ok(down.longestGapMs < 10_000);
+    let killed = '';
+    const dead = await watch(
+      site,
+      t,
+      async () => {
+        killed = await cluster.killLeader();
+        t.not(await cluster.leader(), killed, 'another one leads');
+      },
+      'leader killed, 3 servers',
+    );
+    t.ok(dead.longestGapMs < 15_000);
+    const back = await watch(site, t, () => cluster.restart(killed), 'the killed one is back');
+    t.strictSame(back.errors, {}, 'nobody notices');
   });
 
   t.test('every token is revoked, five times', async (t) => {
