@@ -1,6 +1,7 @@
 /** From a Sello file to the model. */
 import { join } from 'node:path';
 import type { Identity } from '../access/identity.ts';
+import type { TenantName } from '../tenants/name.ts';
 import { SelloError } from '../errors.ts';
 import type { Environment } from './environment.ts';
 import { isolationProblems } from './isolation.ts';
@@ -30,6 +31,7 @@ import { readSecret } from './secret.ts';
 import { cacheOf, lifecycleOf, limitsOf, probesOf, quotaOf } from './shared.ts';
 import { isName } from '../keys/names.ts';
 import { placeOf } from './trail.ts';
+import { transitOf } from './transit.ts';
 import { locate } from './tree.ts';
 import type { MappingTree } from './tree.ts';
 import { vaultKvOf, vaultTransitOf } from './vault.ts';
@@ -49,10 +51,13 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
     dialect: 'sello',
     file: place.file,
     processes: file.processes,
-    listeners: file.listeners.map(({ address, serverNames, process, tls }, i) => ({
+    listeners: file.listeners.map(({ address, clientCertificate, serverNames, process, tenant, tls }, i) => ({
       ...address,
       serverNames,
       ownProcess: process === 'own',
+      ...withoutCertificate(clientCertificate, tenant, tenants, (message) =>
+        problems.refuse(message, locate(tree, ['listeners', i])),
+      ),
       tls: tlsOf(tls, () => locate(tree, ['listeners', i, 'tls']), place, problems),
     })),
     ...(file.operators === undefined
@@ -131,6 +136,23 @@ function sourceOf({ file, env, credential }: SelloSecret): SecretSource {
   return { from: 'file', path: file ?? '' };
 }
 
+function withoutCertificate(
+  clientCertificate: 'required' | 'optional',
+  tenant: TenantName | undefined,
+  tenants: readonly TenantConfig[],
+  refuse: (message: string) => void,
+): { readonly tenantWithoutCertificate?: TenantName | undefined } {
+  if (clientCertificate === 'required') {
+    if (tenant !== undefined) refuse("'tenant' has no effect without 'clientCertificate: optional'");
+    return {};
+  }
+  if (tenant === undefined)
+    refuse("'clientCertificate: optional' needs the 'tenant' whose callers have none");
+  else if (tenants.find(({ name }) => name === tenant)?.transit === undefined)
+    refuse(`tenant '${tenant}' has no 'transit' section, so nobody could log in`);
+  return { tenantWithoutCertificate: tenant };
+}
+
 class TenantReader {
   readonly #file: SelloFile;
   readonly #source: SelloTenant;
@@ -182,6 +204,13 @@ class TenantReader {
         ),
       },
       objects: objectsOf(this.#source.objects),
+      transit: transitOf(
+        this.#source.transit,
+        name,
+        Object.keys(this.#source.policies),
+        sourceOf,
+        (message, ...path) => this.#problems.refuse(message, this.#at('transit', ...path)),
+      ),
       keys: keys.filter((key) => key !== ''),
     };
   }

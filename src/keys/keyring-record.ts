@@ -48,6 +48,23 @@ export interface Deletion {
   readonly by: string;
 }
 
+/** What Vault's Transit knows of a key beside its versions. */
+export interface TransitSettings {
+  /** Every ciphertext needs a context, as with a key that Vault derives from. For the life of the key. */
+  readonly derived: boolean;
+  /** The Transit face may delete the key. */
+  readonly deletionAllowed: boolean;
+  /** A caller of the Transit face who names a version may name none below. 0: none but the one that seals. */
+  readonly minEncryptionVersion: number;
+}
+
+/** Of a key that was not made by the Transit face and not changed by it. */
+export const defaultTransitSettings: TransitSettings = {
+  derived: false,
+  deletionAllowed: false,
+  minEncryptionVersion: 0,
+};
+
 export interface KeyringRecord {
   /** Random, for the life of the key; 32 hexadecimal digits. */
   readonly id: string;
@@ -71,6 +88,10 @@ export interface KeyringRecord {
   /** Seconds since the epoch: when the next rotation is due. 0 without a schedule. */
   readonly rotateAt: number;
   readonly deletion?: Deletion | undefined;
+  /** Of the value at the key's own place, where that is no version: it holds the HMAC key alone. */
+  readonly valueFingerprint?: string | undefined;
+  /** None: {@link defaultTransitSettings}. */
+  readonly transit?: TransitSettings | undefined;
 }
 
 /** A record with so many still fits into what a keystore takes, with room to spare. */
@@ -115,6 +136,15 @@ export function parseKeyring(value: Buffer): KeyringRecord {
   if (versions.length > 0 && minDecryptionVersion > versions.length) throw unreadable('minDecryptionVersion');
   if ((deletion !== undefined) !== (record.state === 'pending-deletion')) throw unreadable('deletion');
   if (deletion !== undefined && !isDeletion(deletion)) throw unreadable('deletion');
+  const { valueFingerprint } = record;
+  const isPlain = valueFingerprint === undefined;
+  if (!isPlain && (typeof valueFingerprint !== 'string' || !fingerprintPattern.test(valueFingerprint)))
+    throw unreadable('valueFingerprint');
+  // The first version is at the key's own place, or with a custodian, or something else is there.
+  if (versions.length > 0 && isPlain === (record.versions![0]!.custody === 'stored'))
+    throw unreadable('valueFingerprint');
+  if (record.transit !== undefined && !isTransitSettings(record.transit, versions.length))
+    throw unreadable('transit');
   const { format: _, ...rest } = record;
   return rest as KeyringRecord;
 }
@@ -160,6 +190,18 @@ function isDeletion(value: unknown): value is Deletion {
   if (typeof value !== 'object' || value === null) return false;
   const { after, by, requestedAt } = value as Partial<Deletion>;
   return isCount(after) && isCount(requestedAt) && typeof by === 'string';
+}
+
+function isTransitSettings(value: unknown, versions: number): value is TransitSettings {
+  if (typeof value !== 'object' || value === null) return false;
+  const { deletionAllowed, derived, minEncryptionVersion } = value as Partial<TransitSettings>;
+  return (
+    typeof deletionAllowed === 'boolean' &&
+    typeof derived === 'boolean' &&
+    isCount(minEncryptionVersion) &&
+    // Of an ended key the versions are gone, and their numbers with them.
+    (versions === 0 || minEncryptionVersion <= versions)
+  );
 }
 
 function isCount(value: unknown): value is number {

@@ -103,6 +103,11 @@ export class Server {
     return [...new Set(this.#listeners.flatMap((listener) => [...listener.routes]))];
   }
 
+  /** Every path of the listener for people. */
+  get operatorsRoutes(): string[] {
+    return [...(this.#operators?.listener.routes ?? [])];
+  }
+
   /** What this process says of itself to its supervisor. */
   async report(): Promise<WorkerReport> {
     return { metrics: await this.info.metrics.snapshot(), health: this.health.report() };
@@ -231,11 +236,12 @@ function servedOf({ listeners }: Config): Config['listeners'] {
 /** What listeners are made with: a change would look accepted and have no effect. */
 function fixedParts({ listeners, limits, log, processes, probes, operators, traces }: Config): unknown {
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
-  const addresses = listeners.map(({ host, port, serverNames, ownProcess }) => [
+  const addresses = listeners.map(({ host, port, serverNames, ownProcess, tenantWithoutCertificate }) => [
     host,
     port,
     serverNames,
     ownProcess,
+    tenantWithoutCertificate,
   ]);
   return [addresses, made, log, processes, probes, operators?.host, operators?.port, traces];
 }
@@ -311,7 +317,12 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     for (const listener of listeners) ports.push(await listener.listen());
     // Sessions live in one process: of several the first has the listener.
     if (hasOperators(config) && (workerName() ?? 0) === 0)
-      people = new OperatorsListener(config, { limits: config.limits, gate, server: info });
+      people = new OperatorsListener(config, {
+        limits: config.limits,
+        gate,
+        server: info,
+        served: () => listeners.map(({ served }) => served).filter((served) => served !== undefined),
+      });
     const operators = people === undefined ? undefined : { listener: people, port: await people.listen() };
     // Of several processes the supervisor shows them all on one port.
     const probes =
