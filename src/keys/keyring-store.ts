@@ -506,7 +506,7 @@ export class KeyringStore {
       if (isScheduled(changed) && !isScheduled(before)) await this.#schedule!.mark(name);
       await this.#store.records!.write(pathOf(name), formatKeyring(changed), revision);
       this.reader.note(name, changed);
-      await this.#makeInCustody(changed);
+      if (placesOf(changed) > placesOf(before)) await this.#makeInCustody(changed);
       return changed;
     } finally {
       first?.wipe();
@@ -521,7 +521,6 @@ export class KeyringStore {
     const wanted = Number(versions.findLast(({ custody }) => custody === 'transit')?.place ?? 0);
     if (wanted === 0 || this.#custodyKeys === undefined) return;
     const { keys, mode } = this.#store.custody!;
-    if (wanted === 1) await keys.create(id);
     let latest = await keys.latestVersion(id);
     const isNew = latest < wanted;
     while (latest < wanted) latest = await keys.rotate(id);
@@ -535,7 +534,9 @@ export class KeyringStore {
         detail: `a key has at most ${String(maxVersions)} versions`,
       });
     if (this.#custodyKeys !== undefined) {
-      const place = record.versions.filter(({ custody }) => custody === 'transit').length + 1;
+      const place = placesOf(record) + 1;
+      // The first one is the custodian's key itself: a keyring that names it before it is there would not open any more.
+      if (place === 1) await this.#store.custody!.keys.create(record.id);
       const inCustody: VersionRecord = {
         version: number,
         state: 'enabled',
@@ -591,6 +592,11 @@ export class KeyringStore {
       }
     }
   }
+}
+
+/** Versions with a custodian. */
+function placesOf({ versions }: KeyringRecord): number {
+  return versions.filter(({ custody }) => custody === 'transit').length;
 }
 
 function endsLastSealing(record: KeyringRecord, change: KeyChange): boolean {

@@ -260,7 +260,10 @@ export class Keyring {
     const isHere = this.record!.versions[version - 1]!.custody !== 'transit';
     // A version is in one custody: a source of the other kind was not made by it.
     if (isHere !== (source.kind === 'version')) return undefined;
-    return isHere ? this.#ownKey(version) : this.#custodyKeys.forOpening(this.record!.id, source, context);
+    const made = this.record!.versions[version - 1]!;
+    return isHere
+      ? this.#ownKey(version)
+      : this.#custodyKeys.forOpening(this.record!.id, made, source, context);
   }
 
   #ownKey(version: number): MessageKey | Promise<MessageKey> {

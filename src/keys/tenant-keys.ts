@@ -5,6 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Face } from '../access/operations.ts';
 import type { CacheConfig } from '../config/model.ts';
+import { inSpan } from '../correlation.ts';
 import { wipe } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, ListOptions, NamePage, RecordStore } from '../keystores/index.ts';
@@ -171,9 +172,14 @@ export class TenantKeys {
     const startMs = performance.now();
     let outcome = 'ok';
     try {
-      return await call();
+      return await inSpan(
+        `keystore ${operation}`,
+        { 'sello.keystore.operation': operation, 'sello.tenant': this.#tenant },
+        codeOf,
+        call,
+      );
     } catch (error) {
-      outcome = error instanceof SelloError ? error.code : 'SELLO_INTERNAL';
+      outcome = codeOf(error);
       throw error;
     } finally {
       observe(operation, outcome, (performance.now() - startMs) / 1000);
@@ -676,4 +682,8 @@ function factsNow(algorithm: KeyAlgorithm, createdBy: string): KeyFacts {
   const { seconds, nanoseconds } = instantFromDate(new Date());
   const sub = Number(process.hrtime.bigint() % 1_000_000n);
   return { algorithm, createdBy, createdAt: { seconds, nanoseconds: nanoseconds + sub } };
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof SelloError ? error.code : 'SELLO_INTERNAL';
 }

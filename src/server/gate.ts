@@ -5,9 +5,10 @@
  */
 import type { TLSSocket } from 'node:tls';
 import type { RawRequest } from '../api/kes/body.ts';
-import type { Identity, PeerFacts } from '../access/index.ts';
+import { judgePeer, type Identity, type PeerFacts } from '../access/index.ts';
 import type { ServerAudit } from '../audit/index.ts';
 import { SelloError, type ErrorCode } from '../errors.ts';
+import { SeenClients } from './certificates.ts';
 import { identifyClient } from './peer.ts';
 import type { Runtime } from './runtime.ts';
 import type { Tenant } from '../tenants/tenant.ts';
@@ -61,6 +62,7 @@ function factsOf(raw: RawRequest): ConnectionFacts {
 export class Gate {
   /** Replaced as a whole when the configuration is reloaded. */
   runtime: Runtime;
+  readonly clients = new SeenClients(Date.now);
   #inFlight = 0;
 
   constructor(runtime: Runtime) {
@@ -69,6 +71,16 @@ export class Gate {
 
   get serverAudit(): ServerAudit {
     return this.runtime.serverAudit;
+  }
+
+  /** Of a new connection, for those who look after certificates: who is known here, or vouched for. */
+  noteClient({ peer }: ConnectionFacts): void {
+    const tenant = peer === undefined ? undefined : this.runtime.registry.resolve(peer);
+    if (peer === undefined || tenant === undefined) return;
+    const { access, clientAuth } = tenant;
+    const isListed = access.admins.has(peer.identity) || access.policyOf(peer.identity) !== undefined;
+    const isVouchedFor = clientAuth.auth === 'on' && judgePeer(peer, clientAuth, Date.now()).ok;
+    if (isListed || isVouchedFor) this.clients.note(tenant.name, peer);
   }
 
   get inFlight(): number {

@@ -21,6 +21,7 @@ import { objectsPlugin, rewriteObjectsUrl } from '../api/objects/index.ts';
 import { rewriteTransitUrl, transitPlugin } from '../api/transit/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
+import type { ServedCertificate } from './certificates.ts';
 import { connectionFacts, type ConnectionFacts, type FactsCarrier, type Gate } from './gate.ts';
 import { Http2Request, Http2Response, longAnswers, type LongAnswers } from './http2-exchange.ts';
 import type { ServerInfo } from './info.ts';
@@ -103,6 +104,8 @@ export class KeyListener {
   readonly #sockets = new Set<TLSSocket>();
   #server: Http2SecureServer | undefined;
   readonly #app: FastifyInstance;
+  /** What it shows to clients. */
+  served: ServedCertificate | undefined;
   #connecting: ConnectionFacts | undefined;
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
@@ -170,8 +173,10 @@ export class KeyListener {
   ): T {
     const result = use(options);
     const { host, port } = this.#config;
-    const { validToDate } = new X509Certificate(options.cert);
-    this.#dependencies.server.metrics.certificateNotAfter(`listener ${host}:${port}`, validToDate.getTime());
+    const certificate = new X509Certificate(options.cert);
+    this.served = { use: 'listener', where: `${host}:${port}`, certificate };
+    const notAfterMs = certificate.validToDate.getTime();
+    this.#dependencies.server.metrics.certificateNotAfter(`listener ${host}:${port}`, notAfterMs);
     return result;
   }
 
@@ -318,6 +323,7 @@ export class KeyListener {
         socket.destroy();
         return;
       }
+      gate.noteClient(facts);
       (socket as FactsCarrier)[connectionFacts] = facts;
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
