@@ -17,6 +17,7 @@ import { keyIdBytes } from './envelope.ts';
 import { formatKeyring, parseKeyring, type KeyringRecord, type VersionRecord } from './keyring-record.ts';
 import type { MasterKey } from './material.ts';
 import type { KeyName } from './names.ts';
+import { isPlaceholder, parsePlaceholder, Placeholder } from './placeholder.ts';
 import { parseStoredKey } from './stored-key.ts';
 import type { Change } from './transitions.ts';
 
@@ -160,6 +161,13 @@ export class KeyringReader {
     let record: KeyringRecord | undefined;
     try {
       record = found === undefined ? undefined : parseKeyring(found.value);
+      if (first instanceof Placeholder && record === undefined) {
+        if (recorded || !this.hasRecords) throw unreadable('its keyring is gone');
+        // It has one, which this process has not heard of yet.
+        first.wipe();
+        this.expectRecord(name);
+        return await this.find(name, isSecondLook);
+      }
       if (recorded) checkSeen(seen, record);
       this.#checkValue(record, first);
     } catch (error) {
@@ -376,7 +384,7 @@ function digestOf(record: KeyringRecord): string {
 /** Takes `value` over. */
 function parsed(value: Buffer): MasterKey {
   try {
-    return parseStoredKey(value);
+    return isPlaceholder(value) ? parsePlaceholder(value) : parseStoredKey(value);
   } finally {
     value.fill(0);
   }

@@ -16,6 +16,7 @@ import {
   KeyringReader,
   newKeyring,
   pathOf,
+  unreadable,
   type First,
   type KeyringReaderOptions,
 } from './keyring-reader.ts';
@@ -32,6 +33,7 @@ import { isScheduled, KeyringSchedule, type DueWork } from './keyring-schedule.t
 import { MasterKey, masterKeyBytes, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
 import { isOfKey, leavesNothingToSeal, restrictsMore, type Hold } from './restraint.ts';
+import { formatPlaceholder, Placeholder } from './placeholder.ts';
 import { formatStoredKey } from './stored-key.ts';
 import {
   addVersion,
@@ -156,7 +158,7 @@ export class KeyringStore {
     by: Change,
   ): Promise<void> {
     const key = MasterKey.generate({ ...facts, createdAt: instantOf(by.at), createdBy: by.by });
-    const value = key.placeholder(facts);
+    const value = Placeholder.of(key, facts);
     try {
       const version = await this.#storeVersion(id, 1, key, by);
       const valueFingerprint = value.fingerprint(Buffer.from(id, 'hex'));
@@ -206,7 +208,7 @@ export class KeyringStore {
     const { custody } = this.#store;
     if (custody === undefined) {
       const key = await this.reader.readVersion(record, record.versions[0]!);
-      const value = key.placeholder({ ...facts, algorithm: key.algorithm });
+      const value = Placeholder.of(key, { ...facts, algorithm: key.algorithm });
       try {
         await this.#placeValue(name, value);
       } finally {
@@ -217,8 +219,8 @@ export class KeyringStore {
     return true;
   }
 
-  async #placeValue(name: KeyName, value: MasterKey): Promise<void> {
-    const stored = formatStoredKey(value);
+  async #placeValue(name: KeyName, value: Placeholder): Promise<void> {
+    const stored = formatPlaceholder(value);
     try {
       await this.#store.create(name, stored);
     } catch (error) {
@@ -244,11 +246,11 @@ export class KeyringStore {
       if (first === undefined || record === undefined) throw new SelloError('SELLO_KEY_NOT_FOUND');
       if (record.state !== 'creating') return record;
       try {
-        const settled = await this.#change(name, by, async (begun, value) =>
-          isOfRecord(begun, value)
-            ? next(begun, by, {})
-            : { ...newKeyring(value, by), generation: begun.generation + 1 },
-        );
+        const settled = await this.#change(name, by, async (begun, value) => {
+          if (isOfRecord(begun, value)) return next(begun, by, {});
+          if (value instanceof Placeholder) throw unreadable('the value is of another keyring');
+          return { ...newKeyring(value, by), generation: begun.generation + 1 };
+        });
         return settled!;
       } catch (error) {
         if (!hasCode(error, 'SELLO_RECORD_CONFLICT') || attempt === mostAttempts) throw error;
