@@ -11,7 +11,7 @@ export interface RequestTrace {
   readonly span: WorkSpan | undefined;
 }
 
-const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE']);
+const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE', 'LIST']);
 const untraced: RequestTrace = { traceId: undefined, span: undefined };
 
 /**
