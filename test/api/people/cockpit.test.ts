@@ -1,5 +1,5 @@
 /** What people look at over the operators' listener: tenants, keys, certificates, records and the proof of their trail. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
 import path from 'node:path';
@@ -308,6 +308,24 @@ t.test(
     });
   },
 );
+
+t.test('a stream of this node that is gone is missed', { timeout: 60_000 }, async (t) => {
+  const { as, site } = await office(t, trails);
+  const ed = as('ed', 'acme-watch');
+  t.match(await verified(ed, 'acme'), { result: { verdict: 'verified' } });
+  const trail = site.file('audit/acme');
+  const [stream] = readdirSync(trail).filter((name) => /^[0-9a-f]{32}$/.test(name));
+  renameSync(path.join(trail, stream!), site.file('elsewhere'));
+  const seen = await verified(ed, 'acme');
+  renameSync(site.file('elsewhere'), path.join(trail, stream!));
+  t.match(seen, {
+    result: {
+      verdict: 'wrong',
+      streams: [],
+      findings: [{ kind: 'stream', text: new RegExp(`stream ${stream!} of node .* is missing`) }],
+    },
+  });
+});
 
 t.test('answers have the form that the document says', { timeout: 60_000 }, async (t) => {
   const { as, tokenOf, site } = await office(t, trails);
