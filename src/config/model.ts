@@ -20,6 +20,8 @@ export interface Config {
   readonly probes: { readonly host: string; readonly port: number } | undefined;
   readonly limits: LimitsConfig;
   readonly log: LogConfig;
+  /** Not given: no traces. */
+  readonly traces?: TracesConfig | undefined;
   /** Stream for refusals before a tenant is known. */
   readonly serverAudit: AuditConfig;
   readonly tenants: readonly TenantConfig[];
@@ -36,6 +38,17 @@ export interface ConfigNotice {
   readonly line: number | undefined;
   /** True when `sello config check` counts it as an error although the server starts. */
   readonly failsCheck: boolean;
+}
+
+/** OpenTelemetry traces, by OTLP over HTTP. */
+export interface TracesConfig {
+  readonly url: string;
+  readonly caFile: string | undefined;
+  readonly authorizationFile: string | undefined;
+  readonly service: string;
+  /** Of so many requests one is traced. */
+  readonly oneIn: number;
+  readonly timeoutMs: number;
 }
 
 export interface ListenerConfig {
@@ -291,6 +304,8 @@ export interface VaultKvConfig {
   readonly recordsPrefix: string | undefined;
   /** Master keys stay in Transit (`vaultTransit`). */
   readonly custody?: CustodyConfig | undefined;
+  /** Ed25519 key in Transit that signs the checkpoints of the tenant's audit trail; not given: a key of the node. */
+  readonly auditSigning?: { readonly engine: string; readonly key: string } | undefined;
   /** Nobody asked for that folder: a policy that was made for KES may not allow it, and keys are served without. */
   readonly recordsAreOptional?: boolean;
 }

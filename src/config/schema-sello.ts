@@ -23,6 +23,7 @@ import {
   quotaSection,
   requireClientAuthEku,
 } from './schema-shared.ts';
+import { tracesSection } from './schema-traces.ts';
 import { auditPath, trailFields } from './schema-trail.ts';
 import { transitSection } from './schema-transit.ts';
 
@@ -308,6 +309,7 @@ export const selloSchema = fields({
     }),
     format: choice(['json', 'pretty'], { default: 'json', description: '`pretty` is for people.' }),
   }),
+  traces: Type.Optional(tracesSection),
   audit: section('The server’s own audit stream: refusals before a tenant is known.', {
     folder: scalar<string>('path', {
       default: 'audit',

@@ -7,6 +7,7 @@ import type { Environment } from './environment.ts';
 import { isolationProblems } from './isolation.ts';
 import { patternFault } from './kes-patterns.ts';
 import type {
+  TracesConfig,
   AuditConfig,
   ClientAuthConfig,
   Config,
@@ -72,6 +73,7 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
     probes: probesOf(file.probes),
     limits,
     log: { ...file.log },
+    ...(file.traces === undefined ? {} : { traces: tracesOf(file.traces) }),
     serverAudit: {
       mode: file.audit.mode,
       ...placeOf(file.audit.path ?? `${join(file.audit.folder, '_server')}/`, file.audit, undefined),
@@ -84,6 +86,15 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
   };
   for (const { message, path } of isolationProblems(config)) problems.refuse(message, locate(tree, path));
   return config;
+}
+
+function tracesOf({
+  ca: caFile,
+  authorization: authorizationFile,
+  timeout: timeoutMs,
+  ...rest
+}: NonNullable<SelloFile['traces']>): TracesConfig {
+  return { ...rest, caFile, authorizationFile, timeoutMs };
 }
 
 function tlsOf(

@@ -88,6 +88,8 @@ export interface KeyringRecord {
   /** Seconds since the epoch: when the next rotation is due. 0 without a schedule. */
   readonly rotateAt: number;
   readonly deletion?: Deletion | undefined;
+  /** Of the value at the key's own place, where that is no version: it holds the HMAC key alone. */
+  readonly valueFingerprint?: string | undefined;
   /** None: {@link defaultTransitSettings}. */
   readonly transit?: TransitSettings | undefined;
 }
@@ -134,6 +136,13 @@ export function parseKeyring(value: Buffer): KeyringRecord {
   if (versions.length > 0 && minDecryptionVersion > versions.length) throw unreadable('minDecryptionVersion');
   if ((deletion !== undefined) !== (record.state === 'pending-deletion')) throw unreadable('deletion');
   if (deletion !== undefined && !isDeletion(deletion)) throw unreadable('deletion');
+  const { valueFingerprint } = record;
+  const isPlain = valueFingerprint === undefined;
+  if (!isPlain && (typeof valueFingerprint !== 'string' || !fingerprintPattern.test(valueFingerprint)))
+    throw unreadable('valueFingerprint');
+  // The first version is at the key's own place, or with a custodian, or something else is there.
+  if (versions.length > 0 && isPlain === (record.versions![0]!.custody === 'stored'))
+    throw unreadable('valueFingerprint');
   if (record.transit !== undefined && !isTransitSettings(record.transit, versions.length))
     throw unreadable('transit');
   const { format: _, ...rest } = record;

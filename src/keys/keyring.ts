@@ -117,7 +117,7 @@ export class Keyring {
   }
 
   /** @throws SelloError SELLO_KEY_VERSION_NOT_FOUND, SELLO_KEY_VERSION_TOO_OLD, SELLO_KEY_DISABLED for a `wanted` that may not seal */
-  #versionToSeal(wanted: number | undefined): number {
+  versionToSeal(wanted: number | undefined): number {
     const newest = this.sealingVersion;
     if (wanted === undefined || wanted === newest) return newest;
     const version = this.record?.versions[wanted - 1];
@@ -132,7 +132,7 @@ export class Keyring {
 
   /** @param wanted the version to seal with; undefined: the newest enabled one */
   issue(binding: Binding, wanted?: number): DataKey | Promise<DataKey> {
-    const version = this.#versionToSeal(wanted);
+    const version = this.versionToSeal(wanted);
     const kes = this.#kesLayout(version, binding.face);
     if (kes !== undefined) return issueDataKey(kes, binding.context);
     const plaintext = takeRandom(dataKeyBytes);
@@ -150,7 +150,7 @@ export class Keyring {
 
   /** `plaintext` stays the caller's, who wipes it. */
   encrypt(binding: Binding, plaintext: Buffer, wanted?: number): Buffer | Promise<Buffer> {
-    const version = this.#versionToSeal(wanted);
+    const version = this.versionToSeal(wanted);
     const kes = this.#kesLayout(version, binding.face);
     return kes === undefined
       ? this.#encrypt(version, binding, plaintext)
@@ -260,7 +260,10 @@ export class Keyring {
     const isHere = this.record!.versions[version - 1]!.custody !== 'transit';
     // A version is in one custody: a source of the other kind was not made by it.
     if (isHere !== (source.kind === 'version')) return undefined;
-    return isHere ? this.#ownKey(version) : this.#custodyKeys.forOpening(this.record!.id, source, context);
+    const made = this.record!.versions[version - 1]!;
+    return isHere
+      ? this.#ownKey(version)
+      : this.#custodyKeys.forOpening(this.record!.id, made, source, context);
   }
 
   #ownKey(version: number): MessageKey | Promise<MessageKey> {

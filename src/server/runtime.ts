@@ -182,6 +182,7 @@ async function openTenant(
       observer: series,
       sharedFile: workerOwnerPid() !== undefined,
       records: keys.store.records,
+      signer: keys.store.signer,
     });
     series.watch(audit);
     opened.push(audit);

@@ -11,6 +11,7 @@ import {
   createMetrics,
   createProbeServer,
   newRequestId,
+  openTracing,
   type Health,
   type Log,
   type WorkerReport,
@@ -134,7 +135,8 @@ export class Server {
     const running = this.#gate.runtime;
     if (!isDeepStrictEqual(fixedParts(config), fixedParts(running.config))) {
       throw new SelloError('SELLO_CONFIG_INVALID', {
-        detail: 'listener addresses and names, limits, log, processes and probes change only with a restart',
+        detail:
+          'listener addresses and names, limits, log, processes, probes and traces change only with a restart',
       });
     }
     const people = hasOperators(config) ? this.#operators?.listener.prepare(config) : undefined;
@@ -216,6 +218,7 @@ export class Server {
     for (const retire of [...this.#retiring]) retire();
     await this.#gate.runtime.retire(undefined);
     await this.#probes?.close();
+    await this.info.tracing?.close();
     this.health.close();
     this.#log.flush();
   }
@@ -231,7 +234,7 @@ function servedOf({ listeners }: Config): Config['listeners'] {
 }
 
 /** What listeners are made with: a change would look accepted and have no effect. */
-function fixedParts({ listeners, limits, log, processes, probes, operators }: Config): unknown {
+function fixedParts({ listeners, limits, log, processes, probes, operators, traces }: Config): unknown {
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
   const addresses = listeners.map(({ host, port, serverNames, ownProcess, tenantWithoutCertificate }) => [
     host,
@@ -240,7 +243,7 @@ function fixedParts({ listeners, limits, log, processes, probes, operators }: Co
     ownProcess,
     tenantWithoutCertificate,
   ]);
-  return [addresses, made, log, processes, probes, operators?.host, operators?.port];
+  return [addresses, made, log, processes, probes, operators?.host, operators?.port, traces];
 }
 
 function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {
@@ -276,6 +279,17 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     commit: process.env['SELLO_COMMIT'] ?? 'unknown',
     log: log.logger,
     metrics,
+    tracing:
+      config.traces === undefined
+        ? undefined
+        : await openTracing(config.traces, {
+            version: manifest.version,
+            count: (outcome, spans) => metrics.spans(outcome, spans),
+            onTrouble: (trouble) => {
+              if (trouble === undefined) log.logger.info('traces are exported again');
+              else log.logger.warn({ problem: trouble }, 'traces cannot be exported and are dropped');
+            },
+          }),
     onErrorLine: (listener) => log.onError(listener),
     newRequestId,
     openStream(sink) {
@@ -317,7 +331,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
         : await createProbeServer(config.probes, {
             alive: () => true,
             report: () => health.report(),
-            metrics: () => metrics.text(),
+            metrics: (openMetrics) => metrics.text(openMetrics),
           });
     return new Server({
       gate,
@@ -335,6 +349,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   } catch (error) {
     await Promise.all([...listeners.map((listener) => listener.stop(0, 100)), people?.stop(100)]);
     await runtime.retire(undefined);
+    await info.tracing?.close();
     throw error;
   }
 }

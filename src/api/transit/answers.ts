@@ -48,6 +48,11 @@ export function oneError(text: string): string {
   return `1 error occurred:\n\t* ${text}\n\n`;
 }
 
+/** What {@link oneError} was made of. */
+export function innerError(text: string): string | undefined {
+  return /^1 error occurred:\n\t\* (.*)\n\n$/s.exec(text)?.[1];
+}
+
 export function fault(status: number, text: string, code?: ErrorCode): VaultFault {
   return new VaultFault(status, [text], code);
 }

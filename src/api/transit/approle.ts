@@ -9,7 +9,7 @@ import { hasCode, SelloError } from '../../errors.ts';
 import type { ApproleRole } from '../../config/model.ts';
 import type { RecordStore } from '../../keystores/index.ts';
 import { fault, noContent, notFound, type VaultAnswer } from './answers.ts';
-import { numberField, secondsField, textField } from './body.ts';
+import { numberField, secondsField, textField } from './fields.ts';
 import type { TransitCall } from './call.ts';
 import { checkSource, grant, identityOfRole, refused } from './logins.ts';
 import type { Handler, Parameters, TransitRoute } from './routes.ts';

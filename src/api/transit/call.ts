@@ -31,6 +31,7 @@ export interface TransitCallParts {
   readonly config: TransitConfig;
   readonly tokens: Tokens;
   readonly requestId: string;
+  readonly traceId: string | undefined;
   readonly correlation: Correlation;
   readonly startMs: number;
   /** By its certificate. */
@@ -67,6 +68,7 @@ export class TransitCall {
   readonly #isOfTenant: boolean;
   readonly #recordStranger: (record: AuditRecord) => void;
   readonly #auditNow: () => Tenant['audit'];
+  readonly #traceId: string | undefined;
   readonly #method: string;
   readonly #startMs: number;
   #rule: string | undefined;
@@ -78,6 +80,7 @@ export class TransitCall {
     this.config = parts.config;
     this.tokens = parts.tokens;
     this.requestId = parts.requestId;
+    this.#traceId = parts.traceId;
     this.records = parts.tenant.keys.records!;
     this.#isOfTenant = parts.isOfTenant;
     this.#recordStranger = parts.recordStranger;
@@ -167,6 +170,7 @@ export class TransitCall {
     return {
       timeMs: Date.now(),
       requestId: this.requestId,
+      traceId: this.#traceId,
       tenant: this.tenant.name,
       identity: this.identity,
       certificateSerial: admission.peer?.serialNumber,

@@ -1,19 +1,18 @@
 /** The Transit engine's keys: made, shown, listed, configured, rotated and ended as Vault's are, in the tenant's own keyring. */
-import { equalSecrets, framed, takeRandom } from '../../crypto/index.ts';
-import { hasCode, SelloError } from '../../errors.ts';
+import { hasCode, SelloError, type ErrorCode } from '../../errors.ts';
 import {
   defaultTransitSettings,
   leastRotationSeconds,
+  type KeyAlgorithm,
   type KeyChange,
-  type KeyName,
   type KeyringRecord,
 } from '../../keys/index.ts';
-import { fault, faultOf, goJson, noContent, notFound, type Piece, type VaultAnswer } from './answers.ts';
-import { booleanField, decoded, numberField, secondsField, textField, type Fields } from './body.ts';
-import type { TransitCall } from './call.ts';
+import { fault, noContent, notFound, type VaultAnswer, type VaultFault } from './answers.ts';
+import { decoded } from './body.ts';
+import type { EngineHandler } from './engine.ts';
+import type { Values } from './fields.ts';
 import { keyNamed } from './key-name.ts';
 import { reservedKey } from './kv-seal.ts';
-import type { Handler } from './routes.ts';
 
 const algorithms = { 'aes256-gcm96': 'AES256', 'chacha20-poly1305': 'ChaCha20' } as const;
 
@@ -57,41 +56,52 @@ function view(name: string, record: KeyringRecord): Record<string, unknown> {
   };
 }
 
-export const create: Handler = async (call, { name: text = '' }, body) => {
-  const fields = body.fields();
-  const name = keyNamed(text);
-  call.subject = { key: name };
-  call.authorize('create', name);
-  const type = textField(fields, 'type') ?? 'aes256-gcm96';
-  const derived = booleanField(fields, 'derived') ?? false;
-  const period = secondsField(fields, 'auto_rotate_period') ?? 0;
-  if (booleanField(fields, 'convergent_encryption') === true)
-    throw fault(
-      400,
-      derived
-        ? 'convergent encryption is not supported'
-        : 'convergent encryption requires derivation to be enabled',
-    );
-  refuseExport(fields);
-  if (!Object.hasOwn(algorithms, type))
-    throw fault(400, otherTypes.has(type) ? `key type ${type} is not supported` : `unknown key type ${type}`);
-  checkPeriod(period);
-  await call.release(102, call.subject, 'begun');
-  try {
-    const algorithm = algorithms[type as keyof typeof algorithms];
-    await call.tenant.keys.createForTransit(name, { algorithm, derived }, call.by);
-    if (period > 0) await call.tenant.keys.change(name, { kind: 'set-rotation', every: period }, call.by);
-  } catch (error) {
-    // As Vault: what is there stays as it is, and is shown.
-    if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error;
-  }
-  return ok(view(name, await call.tenant.keys.keyring(name)));
+/** @throws VaultFault for a type that Vault or Sello does not know */
+export function algorithmOf(type: string): KeyAlgorithm {
+  if (Object.hasOwn(algorithms, type)) return algorithms[type as keyof typeof algorithms];
+  throw fault(400, otherTypes.has(type) ? `key type ${type} is not supported` : `unknown key type ${type}`);
+}
+
+const createFields = {
+  type: 'string', derived: 'bool', convergent_encryption: 'bool', exportable: 'bool', allow_plaintext_backup: 'bool', context: 'string',
+  auto_rotate_period: 'seconds', key_size: 'int', managed_key_name: 'string', managed_key_id: 'string', parameter_set: 'string',
+  hybrid_key_type_ec: 'string', hybrid_key_type_pqc: 'string',
+} as const; // prettier-ignore
+
+export const create: EngineHandler<typeof createFields> = {
+  fields: createFields,
+  inPath: ['name'],
+  async handle(call, { name: text = '' }, { values }) {
+    const name = keyNamed(text);
+    call.subject = { key: name };
+    call.authorize('create', name);
+    const asked = values();
+    const { auto_rotate_period: rotateEvery = 0, derived = false, type = 'aes256-gcm96' } = asked;
+    if (asked.convergent_encryption === true)
+      throw fault(
+        400,
+        derived
+          ? 'convergent encryption is not supported'
+          : 'convergent encryption requires derivation to be enabled',
+      );
+    refuseExport(asked);
+    checkPeriod(rotateEvery);
+    const algorithm = algorithmOf(type);
+    if ((asked.key_size ?? 0) !== 0) throw fault(400, `key_size is not valid for algorithm ${type}`);
+    await call.release(102, call.subject, 'begun');
+    try {
+      await call.tenant.keys.createForTransit(name, { algorithm, derived, rotateEvery }, call.by);
+    } catch (error) {
+      // As Vault: what is there stays as it is, and is shown.
+      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error;
+    }
+    return ok(view(name, await call.tenant.keys.keyring(name)));
+  },
 };
 
-function refuseExport(fields: Fields): void {
+function refuseExport(asked: { exportable?: boolean; allow_plaintext_backup?: boolean }): void {
   for (const field of ['exportable', 'allow_plaintext_backup'] as const)
-    if (booleanField(fields, field) === true)
-      throw fault(400, `${field} is not supported: keys stay in the key server`);
+    if (asked[field] === true) throw fault(400, `${field} is not supported: keys stay in the key server`);
 }
 
 function checkPeriod(seconds: number): void {
@@ -99,102 +109,135 @@ function checkPeriod(seconds: number): void {
     throw fault(400, 'auto rotate period must be 0 to disable or at least an hour');
 }
 
-export const read: Handler = async (call, { name: text = '' }) => {
-  const name = keyNamed(text);
-  call.subject = { key: name };
-  call.authorize('describe', name);
-  try {
-    return ok(view(name, await call.tenant.keys.keyring(name)));
-  } catch (error) {
-    throw hasCode(error, 'SELLO_KEY_NOT_FOUND') ? notFound('SELLO_KEY_NOT_FOUND') : error;
-  }
-};
+const readOneFields = { ...createFields } as const;
 
-export const list: Handler = async (call) => {
-  call.authorize('list', undefined);
-  const keys: string[] = [];
-  let after: string | undefined;
-  do {
-    const page = await call.tenant.keys.list({
-      prefix: '',
-      limit: namesPerPage,
-      ...(after === undefined ? {} : { after }),
-    });
-    keys.push(...page.names);
-    after = page.more ? page.names.at(-1) : undefined;
-  } while (after !== undefined);
-  const shown = keys.filter((name) => name !== reservedKey);
-  if (shown.length === 0) throw notFound();
-  return ok({ keys: shown });
-};
-
-export const remove: Handler = async (call, { name: text = '' }) => {
-  const name = keyNamed(text);
-  call.subject = { key: name };
-  call.authorize('delete', name);
-  if (call.tenant.config.lifecycle.dualControl) throw new SelloError('SELLO_APPROVAL_REQUIRED');
-  let record: KeyringRecord;
-  try {
-    record = await call.tenant.keys.keyring(name);
-  } catch (error) {
-    if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) throw error;
-    throw fault(400, `error deleting policy ${name}: could not delete key; not found`, 'SELLO_KEY_NOT_FOUND');
-  }
-  if (record.transit?.deletionAllowed !== true)
-    throw fault(
-      400,
-      `error deleting policy ${name}: deletion is not allowed for this key`,
-      'SELLO_KEY_CHANGE_REFUSED',
-    );
-  await call.release(102, call.subject, 'begun');
-  await call.tenant.keys.delete(name, call.by);
-  return noContent;
-};
-
-export const rotate: Handler = async (call, { name: text = '' }) => {
-  const name = keyNamed(text);
-  call.subject = { key: name };
-  call.authorize('rotate', name);
-  await call.release(102, call.subject, 'begun');
-  try {
-    const record = await call.tenant.keys.rotate(name, call.by);
-    call.subject = { key: name, keyVersion: record.versions.length };
+export const read: EngineHandler<typeof readOneFields> = {
+  fields: readOneFields,
+  inPath: ['name'],
+  async handle(call, { name: text = '' }, { values }) {
+    const name = keyNamed(text);
+    call.subject = { key: name };
+    call.authorize('describe', name);
+    const { context = '' } = values();
+    let record: KeyringRecord;
+    try {
+      record = await call.tenant.keys.keyring(name);
+    } catch (error) {
+      throw hasCode(error, 'SELLO_KEY_NOT_FOUND') ? notFound('SELLO_KEY_NOT_FOUND') : error;
+    }
+    if (typeof decoded(context) === 'string') throw fault(400, 'failed to base64-decode context');
     return ok(view(name, record));
-  } catch (error) {
-    throw hasCode(error, 'SELLO_KEY_NOT_FOUND') ? fault(400, 'key not found', 'SELLO_KEY_NOT_FOUND') : error;
-  }
+  },
 };
 
-export const configure: Handler = async (call, { name: text = '' }, body) => {
-  const fields = body.fields();
-  const name = keyNamed(text);
-  call.subject = { key: name };
-  call.authorize('state', name);
-  let record: KeyringRecord;
-  try {
-    record = await call.tenant.keys.keyring(name);
-  } catch (error) {
-    if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) throw error;
-    throw fault(400, `no existing key named ${name} could be found`, 'SELLO_KEY_NOT_FOUND');
-  }
-  refuseExport(fields);
-  const changes = changesOf(record, fields);
-  const warnings =
-    numberField(fields, 'min_decryption_version') === 0
-      ? ['since Vault 0.3, transit key numbering starts at 1; forcing minimum to 1']
-      : [];
-  if (changes.length === 0) return { ...ok(view(name, record)), warnings };
-  await call.release(102, call.subject, 'begun');
-  return { ...ok(view(name, await call.tenant.keys.changeAll(name, changes, call.by))), warnings };
+export const list: EngineHandler<Record<never, never>> = {
+  fields: {},
+  inPath: [],
+  async handle(call) {
+    call.authorize('list', undefined);
+    const keys: string[] = [];
+    let after: string | undefined;
+    do {
+      const page = await call.tenant.keys.list({
+        prefix: '',
+        limit: namesPerPage,
+        ...(after === undefined ? {} : { after }),
+      });
+      keys.push(...page.names);
+      after = page.more ? page.names.at(-1) : undefined;
+    } while (after !== undefined);
+    const shown = keys.filter((name) => name !== reservedKey);
+    if (shown.length === 0) throw notFound();
+    return ok({ keys: shown });
+  },
+};
+
+export const remove: EngineHandler<Record<never, never>> = {
+  fields: {},
+  inPath: ['name'],
+  async handle(call, { name: text = '' }) {
+    const name = keyNamed(text);
+    call.subject = { key: name };
+    call.authorize('delete', name);
+    if (call.tenant.config.lifecycle.dualControl) throw new SelloError('SELLO_APPROVAL_REQUIRED');
+    const told = (why: string, code: ErrorCode): VaultFault =>
+      fault(400, `error deleting policy ${name}: ${why}`, code);
+    let record: KeyringRecord;
+    try {
+      record = await call.tenant.keys.keyring(name);
+    } catch (error) {
+      if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) throw error;
+      throw told('could not delete key; not found', 'SELLO_KEY_NOT_FOUND');
+    }
+    if (record.transit?.deletionAllowed !== true)
+      throw told('deletion is not allowed for this key', 'SELLO_KEY_CHANGE_REFUSED');
+    await call.release(102, call.subject, 'begun');
+    await call.tenant.keys.delete(name, call.by);
+    return noContent;
+  },
+};
+
+const rotateFields = { managed_key_name: 'string', managed_key_id: 'string' } as const;
+
+export const rotate: EngineHandler<typeof rotateFields> = {
+  fields: rotateFields,
+  inPath: ['name'],
+  async handle(call, { name: text = '' }, { values }) {
+    const name = keyNamed(text);
+    call.subject = { key: name };
+    call.authorize('rotate', name);
+    values();
+    await call.release(102, call.subject, 'begun');
+    try {
+      const record = await call.tenant.keys.rotate(name, call.by);
+      call.subject = { key: name, keyVersion: record.versions.length };
+      return ok(view(name, record));
+    } catch (error) {
+      throw hasCode(error, 'SELLO_KEY_NOT_FOUND')
+        ? fault(400, 'key not found', 'SELLO_KEY_NOT_FOUND')
+        : error;
+    }
+  },
+};
+
+const configFields = {
+  min_decryption_version: 'int', min_encryption_version: 'int', deletion_allowed: 'bool', exportable: 'bool', allow_plaintext_backup: 'bool',
+  auto_rotate_period: 'seconds',
+} as const; // prettier-ignore
+
+const forcedMinimum = 'since Vault 0.3, transit key numbering starts at 1; forcing minimum to 1';
+
+export const configure: EngineHandler<typeof configFields> = {
+  fields: configFields,
+  inPath: ['name'],
+  async handle(call, { name: text = '' }, { values }) {
+    const name = keyNamed(text);
+    call.subject = { key: name };
+    call.authorize('state', name);
+    const asked = values();
+    let record: KeyringRecord;
+    try {
+      record = await call.tenant.keys.keyring(name);
+    } catch (error) {
+      if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) throw error;
+      throw fault(400, `no existing key named ${name} could be found`, 'SELLO_KEY_NOT_FOUND');
+    }
+    const changes = changesOf(record, asked);
+    refuseExport(asked);
+    const warnings = asked.min_decryption_version === 0 ? [forcedMinimum] : [];
+    if (changes.length === 0) return { ...ok(view(name, record)), warnings };
+    await call.release(102, call.subject, 'begun');
+    return { ...ok(view(name, await call.tenant.keys.changeAll(name, changes, call.by))), warnings };
+  },
 };
 
 /** @throws VaultFault */
-function changesOf(record: KeyringRecord, fields: Fields): KeyChange[] {
+function changesOf(record: KeyringRecord, asked: Values<typeof configFields>): KeyChange[] {
   const latest = record.versions.length;
   const transit = record.transit ?? defaultTransitSettings;
   const changes: KeyChange[] = [];
   const minimum = (name: 'decryption' | 'encryption'): number | undefined => {
-    const version = numberField(fields, `min_${name}_version`);
+    const version = asked[`min_${name}_version`];
     if (version === undefined) return undefined;
     if (version < 0) throw fault(400, `min ${name} version cannot be negative`);
     if (version > latest)
@@ -218,143 +261,13 @@ function changesOf(record: KeyringRecord, fields: Fields): KeyChange[] {
     changes.push({ kind: 'set-min-decryption-version', version: decryption });
   if (encryption !== undefined && encryption !== transit.minEncryptionVersion)
     changes.push({ kind: 'set-min-encryption-version', version: encryption });
-  const deletion = booleanField(fields, 'deletion_allowed');
+  const deletion = asked.deletion_allowed;
   if (deletion !== undefined && deletion !== transit.deletionAllowed)
     changes.push({ kind: 'set-deletion-allowed', on: deletion });
-  const period = secondsField(fields, 'auto_rotate_period');
+  const period = asked.auto_rotate_period;
   if (period !== undefined && period !== record.rotateEvery) {
     checkPeriod(period);
     changes.push({ kind: 'set-rotation', every: period });
   }
   return changes;
 }
-
-const macLabel = Buffer.from('sello transit hmac v1');
-const defaultMac = 'sha2-256';
-
-interface MacItem {
-  readonly fields: Fields;
-  readonly reference: string;
-}
-
-function macItems(fields: Fields): { items: MacItem[]; isBatch: boolean } {
-  const batch = fields['batch_input'];
-  if (batch === undefined) return { items: [{ fields, reference: '' }], isBatch: false };
-  if (!Array.isArray(batch) || batch.length === 0) throw fault(400, 'missing batch input to process');
-  return {
-    isBatch: true,
-    items: batch.map((item: unknown) => {
-      if (typeof item !== 'object' || item === null) throw fault(400, 'missing batch input to process');
-      return { fields: item as Fields, reference: textField(item as Fields, 'reference') ?? '' };
-    }),
-  };
-}
-
-/** HMAC-SHA256 under the key's HMAC key, which rotation leaves: the version in the text is the caller's business. */
-async function macOf(call: TransitCall, name: KeyName, fields: Fields): Promise<Buffer> {
-  const text = textField(fields, 'input');
-  if (text === undefined) throw fault(400, 'missing input for HMAC');
-  const input = decoded(text);
-  if (typeof input === 'string') throw fault(400, `unable to decode input as base64: ${input}`);
-  const message = framed(macLabel, input);
-  try {
-    return await call.tenant.keys.mac(name, message);
-  } finally {
-    message.fill(0);
-    input.fill(0);
-  }
-}
-
-function checkAlgorithm(algorithm: string): void {
-  if (algorithm !== defaultMac) throw fault(400, `unsupported algorithm '${algorithm}'`);
-}
-
-async function macVersion(call: TransitCall, name: KeyName, fields: Fields): Promise<number> {
-  const { latest } = await call.tenant.keys.versionRange(name);
-  const wanted = numberField(fields, 'key_version') ?? 0;
-  if (wanted > latest)
-    throw fault(400, `key version does not exist; latest key version is ${String(latest)}`);
-  return wanted > 0 ? wanted : latest;
-}
-
-export const mac: Handler = async (call, { name: text = '', algorithm = '' }, body) => {
-  const fields = body.fields();
-  const name = keyNamed(text);
-  call.subject = { key: name };
-  call.authorize('mac', name);
-  checkAlgorithm(algorithm || (textField(fields, 'algorithm') ?? defaultMac));
-  const version = await macVersion(call, name, fields);
-  const { isBatch, items } = macItems(fields);
-  const shown = async (item: MacItem): Promise<string> => {
-    const made = await macOf(call, name, item.fields);
-    return `vault:v${String(version)}:${made.toString('base64')}`;
-  };
-  if (!isBatch) return ok({ hmac: await shown(items[0]!) });
-  return macBatch(items, async (item) => ({ hmac: await shown(item), valid: false }));
-};
-
-export const verify: Handler = async (call, { name: text = '', algorithm = '' }, body) => {
-  const fields = body.fields();
-  const name = keyNamed(text);
-  call.subject = { key: name };
-  call.authorize('mac', name);
-  checkAlgorithm(algorithm || (textField(fields, 'algorithm') ?? defaultMac));
-  const { latest } = await call.tenant.keys.versionRange(name);
-  const { isBatch, items } = macItems(fields);
-  const judge = async (item: MacItem): Promise<boolean> => {
-    const given = textField(item.fields, 'hmac');
-    if (given === undefined)
-      throw fault(400, "missing one of 'signature', 'hmac' or 'cmac' arguments to verify");
-    const parsed = /^vault:v(\d{1,9}):(.*)$/s.exec(given);
-    if (!given.startsWith('vault:v')) throw fault(400, 'invalid HMAC to verify: no prefix');
-    if (parsed === null) throw fault(400, 'invalid HMAC: wrong number of fields');
-    if (Number(parsed[1]) > latest) throw fault(400, 'invalid HMAC: version is too new');
-    const made = await macOf(call, name, item.fields);
-    const bytes = decoded(parsed[2]!);
-    return typeof bytes !== 'string' && bytes.length === made.length && equalSecrets(bytes, made);
-  };
-  if (!isBatch) return ok({ valid: await judge(items[0]!) });
-  return macBatch(items, async (item) => ({ valid: await judge(item) }));
-};
-
-async function macBatch(
-  items: readonly MacItem[],
-  work: (item: MacItem) => Promise<Record<string, unknown>>,
-): Promise<VaultAnswer> {
-  const results: Record<string, unknown>[] = [];
-  for (const item of items) {
-    try {
-      results.push({ ...(await work(item)), reference: item.reference });
-    } catch (error) {
-      const { status, texts } = faultOf(error);
-      if (status !== 400) throw error;
-      results.push({ valid: false, error: texts[0], reference: item.reference });
-    }
-  }
-  return ok({ batch_results: results });
-}
-
-/** Vault's bound. */
-const maxRandomBytes = 131_072;
-
-export const random: Handler = (call, { source = 'platform', bytes: text = '' }, body) => {
-  const fields = body.fields();
-  call.authorize('status', undefined);
-  if (!['platform', 'seal', 'all'].includes(source))
-    throw fault(400, `unsupported entropy source ${goJson(source)}; must be "platform" or "seal", or "all"`);
-  if (text !== '' && !/^[+-]?\d{1,9}$/.test(text))
-    throw fault(
-      400,
-      `error parsing url-set byte count: strconv.Atoi: parsing ${goJson(text)}: invalid syntax`,
-    );
-  const count = text === '' ? (numberField(fields, 'bytes') ?? 32) : Number(text);
-  if (count < 1) throw fault(400, '"bytes" cannot be less than 1');
-  if (count > maxRandomBytes) throw fault(400, `"bytes" should be less than ${String(maxRandomBytes)}`);
-  const format = textField(fields, 'format') ?? 'base64';
-  if (format !== 'hex' && format !== 'base64')
-    throw fault(400, `unsupported encoding format ${goJson(format)}; must be "hex" or "base64"`);
-  const made = takeRandom(count);
-  const value: Piece = format === 'hex' ? made.toString('hex') : { secret: made };
-  if (format === 'hex') made.fill(0);
-  return { status: 200, pieces: ['{"random_bytes":"', value, '"}'], mountType: 'transit' };
-};

@@ -15,7 +15,7 @@ function contextOf(place: string): Buffer {
 
 export async function sealRecord(keys: TenantKeys, place: string, plaintext: Buffer): Promise<Buffer> {
   try {
-    await keys.transitSettings(reservedKey);
+    await keys.transitSettings(reservedKey, true);
   } catch (error) {
     if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) throw error;
     try {

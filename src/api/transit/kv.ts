@@ -4,7 +4,7 @@
  */
 import { SelloError } from '../../errors.ts';
 import { fault, noContent, notFound, VaultFault, type VaultAnswer } from './answers.ts';
-import { booleanField, numberField, secondsField, textField, type Fields } from './body.ts';
+import { booleanField, numberField, secondsField, textField, type Fields } from './fields.ts';
 import type { TransitCall } from './call.ts';
 import { KvStore, type KvActor, type KvRecord, type KvVersion } from './kv-store.ts';
 import type { Handler, TransitRoute } from './routes.ts';

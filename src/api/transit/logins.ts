@@ -9,7 +9,7 @@ import { blockHolds, parseCidr, parseIp } from '../../access/cidr.ts';
 import { framed } from '../../crypto/index.ts';
 import type { TransitRole } from '../../config/model.ts';
 import { fault, invalidToken, noContent, oneError, permissionDenied, type VaultAnswer } from './answers.ts';
-import { secondsField, textField } from './body.ts';
+import { secondsField, textField } from './fields.ts';
 import type { TransitCall } from './call.ts';
 import type { Handler, TransitRoute } from './routes.ts';
 import type { Token } from './tokens.ts';

@@ -5,11 +5,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { AuditRecord } from '../../audit/record.ts';
 import type { TransitConfig } from '../../config/model.ts';
-import { correlation } from '../../correlation.ts';
+import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
 import type { TenantKeys } from '../../keys/index.ts';
 import { isOfTenant, type Admission, type Gate } from '../../server/gate.ts';
 import type { ServerInfo } from '../../server/info.ts';
+import { endTrace, traceRequest, type RequestTrace } from '../../server/request-trace.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import { BodyDeadline } from '../kes/body-deadline.ts';
@@ -117,6 +118,15 @@ interface Found extends MatchedRoute {
   readonly label: string;
 }
 
+/** What is known of a request before it is looked at. */
+interface Begun {
+  readonly admission: Admission;
+  readonly tenant: Tenant | undefined;
+  readonly startMs: number;
+  readonly traced: RequestTrace;
+  readonly correlated: Correlation;
+}
+
 class TransitExchange {
   readonly #gate: Gate;
   readonly #server: ServerInfo;
@@ -133,13 +143,21 @@ class TransitExchange {
   serve(request: FastifyRequest, reply: FastifyReply): void {
     reply.hijack();
     const raw = request.raw as TransitRaw;
-    const { target, startMs } = raw.selloTransit!;
+    const { method, target, startMs } = raw.selloTransit!;
     const admission = this.#gate.admit(raw);
     const tenant = tenantOf(admission);
     const found = tenant?.config.transit === undefined ? undefined : find(tenant.config.transit, target);
     const series = this.#seriesOf(found?.label ?? 'unrouted', tenant?.name ?? '');
     series.begin();
-    void this.#answer(raw, target, admission, tenant, found, startMs)
+    const traced = traceRequest(this.#server.tracing, raw.headers, {
+      admission,
+      face: 'transit',
+      method,
+      route: found?.label ?? 'unrouted',
+      startMs,
+    });
+    const correlated: Correlation = { requestId: undefined, vaultRequestId: undefined, span: traced.span };
+    void this.#answer(raw, target, found, { admission, tenant, startMs, traced, correlated })
       .catch((error: unknown) => {
         this.#server.log.error({ err: error }, 'Transit request failed');
         return answerOfFault(faultOf(error), '');
@@ -147,7 +165,11 @@ class TransitExchange {
       .then((answer) => {
         send(raw, reply.raw as unknown as RawResponse, answer);
         this.#gate.leave();
-        series.end(answer.status, (performance.now() - startMs) / 1000);
+        series.end(answer.status, (performance.now() - startMs) / 1000, traced.span?.traceId);
+        endTrace(traced, answer.status, {
+          'sello.request_id': correlated.requestId,
+          'sello.operation': found?.route.operation,
+        });
       });
   }
 
@@ -164,14 +186,12 @@ class TransitExchange {
   async #answer(
     raw: TransitRaw,
     target: TransitTarget,
-    admission: Admission,
-    tenant: Tenant | undefined,
     found: Found | undefined,
-    startMs: number,
+    { admission, tenant, startMs, traced, correlated }: Begun,
   ): Promise<Answer> {
     const config = tenant?.config.transit;
     if (tenant === undefined || config === undefined) return this.#refuse(raw, target, admission, startMs);
-    const requestId = this.#server.newRequestId();
+    const requestId = (correlated.requestId = this.#server.newRequestId());
     const call = new TransitCall({
       target,
       method: raw.selloTransit!.method,
@@ -180,7 +200,8 @@ class TransitExchange {
       config,
       tokens: this.#tokensOf(tenant),
       requestId,
-      correlation: { requestId, vaultRequestId: undefined },
+      traceId: traced.traceId,
+      correlation: correlated,
       startMs,
       isOfTenant: isOfTenant(admission),
       recordStranger: (record) => this.#gate.serverAudit.append(record),

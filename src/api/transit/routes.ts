@@ -2,7 +2,8 @@
 import type { Operation } from '../../access/index.ts';
 import type { VaultAnswer } from './answers.ts';
 import type { TransitCall } from './call.ts';
-import type { Fields, SecretFields } from './body.ts';
+import type { SecretFields } from './body.ts';
+import type { Fields } from './fields.ts';
 
 /** What a route reads of a request's body. */
 export interface RequestBody {

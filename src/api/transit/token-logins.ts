@@ -16,7 +16,7 @@ import {
   type TokenAlgorithm,
 } from '../../access/people/index.ts';
 import { fault, type VaultFault } from './answers.ts';
-import { textField } from './body.ts';
+import { textField } from './fields.ts';
 import type { TransitCall } from './call.ts';
 import { checkSource, grant, identityOfRole, refused } from './logins.ts';
 import type { Handler, TransitRoute } from './routes.ts';
