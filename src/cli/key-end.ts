@@ -4,11 +4,12 @@ import { withClient } from './connect.ts';
 import { failingWith } from './failure.ts';
 import { parseGoDuration } from './go-duration.ts';
 import { write } from './io.ts';
-import { keyringOptions, showKeyring, versionOf, type KeyringOptions } from './keyring-output.ts';
+import { keyringOptions, showKeyring, tokenHelp, versionOf, type KeyringOptions } from './keyring-output.ts';
 
 interface Options extends KeyringOptions {
   readonly version?: string;
   readonly wait?: string;
+  readonly token?: string;
 }
 
 const versionHelp = 'This version alone';
@@ -50,7 +51,7 @@ export function keyCancelDeletion(parent: CliCommand): void {
     'Call the end of a key, or of a version, off. It stays disabled',
   );
   command.argument('[NAME...]').usage('[options] <NAME>');
-  keyringOptions(command).option('--version <N>', versionHelp);
+  keyringOptions(command).option('--version <N>', versionHelp).option('--token <TOKEN>', tokenHelp);
   examples(command, [
     [
       'Keep a key after all, and take it into use again',
@@ -62,7 +63,7 @@ export function keyCancelDeletion(parent: CliCommand): void {
     const version = options.version === undefined ? undefined : versionOf(command, options.version);
     await showKeyring(command, options, 'failed to cancel deletion', (admin) =>
       version === undefined
-        ? admin.act(given[0]!, 'cancel-deletion')
+        ? admin.act(given[0]!, 'cancel-deletion', options.token)
         : admin.actOnVersion(given[0]!, version, 'cancel-destruction'),
     );
   });

@@ -1,9 +1,10 @@
 /** `sello key enable|disable|compromise NAME`: the same command with three words. */
 import { type CliCommand, child, examples } from './command.ts';
-import { keyringOptions, showKeyring, versionOf, type KeyringOptions } from './keyring-output.ts';
+import { keyringOptions, showKeyring, tokenHelp, versionOf, type KeyringOptions } from './keyring-output.ts';
 
 interface Options extends KeyringOptions {
   readonly version?: string;
+  readonly token?: string;
 }
 
 export function keyEnable(parent: CliCommand): void {
@@ -33,6 +34,7 @@ function stateCommand(
     '--version <N>',
     action === 'compromise' ? 'The version' : 'This version alone',
   );
+  if (action === 'enable') command.option('--token <TOKEN>', tokenHelp);
   examples(command, [
     ...(action === 'compromise' ? [] : ([[`Do so with a whole key`, `key ${action} my-key`]] as const)),
     [`Do so with one version`, `key ${action} my-key --version 2`],
@@ -42,9 +44,9 @@ function stateCommand(
     const name = given[0]!;
     const version = options.version === undefined ? undefined : versionOf(command, options.version);
     await showKeyring(command, options, `failed to ${action} key`, (admin) => {
-      if (version !== undefined) return admin.actOnVersion(name, version, action);
+      if (version !== undefined) return admin.actOnVersion(name, version, action, options.token);
       if (action === 'compromise') throw command.misuse('no version specified');
-      return admin.act(name, action);
+      return admin.act(name, action, options.token);
     });
   });
 }

@@ -1,5 +1,5 @@
 /** A key with its versions, as the commands that look at one or change one print it. */
-import type { KeyringInfo } from '../client/index.ts';
+import type { ChangeInfo, HoldInfo, KeyringInfo } from '../client/index.ts';
 import { type CliCommand } from './command.ts';
 import { type ConnectOptions, connectOptions, withClient } from './connect.ts';
 import { failingWith } from './failure.ts';
@@ -12,6 +12,9 @@ export interface KeyringOptions extends ConnectOptions {
   readonly color: ColorChoice;
 }
 
+/** `--token` of a command that can take a hold back. */
+export const tokenHelp = 'Of what another replica holds, to take it back: it was printed there';
+
 /** The options of a command that shows a keyring. */
 export function keyringOptions(command: CliCommand): CliCommand {
   colorOption(connectOptions(command)).option('--json', 'Print JSON');
@@ -23,16 +26,47 @@ export async function showKeyring(
   command: CliCommand,
   options: KeyringOptions,
   failed: string,
-  call: (admin: AdminClient) => Promise<KeyringInfo>,
+  call: (admin: AdminClient) => Promise<ChangeInfo>,
 ): Promise<void> {
   const { io } = command;
   const info = await withClient(io, options, (client) => failingWith(failed, call(client.admin)));
   await write(io.stdout, keyringText(io, options, info));
 }
 
-function keyringText(io: Io, { color, json }: KeyringOptions, info: KeyringInfo): string {
+function keyringText(io: Io, { color, json }: KeyringOptions, info: ChangeInfo): string {
   if (json === true) return `${JSON.stringify(info)}\n`;
   const style = styleOf(io, color);
+  if ('held' in info || 'withdrawn' in info) return heldText(info, style);
+  return storedText(info, style);
+}
+
+/** What happened while the keystore is away: nobody may take it for a change that is made. */
+function heldText(info: Exclude<ChangeInfo, KeyringInfo>, style: Style): string {
+  const { known, told } = info.peers;
+  const others = known === 0 ? 'none is known' : `${String(told)} of ${String(known)} have heard at once`;
+  if ('withdrawn' in info)
+    return `${labelled([
+      ['Name', info.key],
+      ['Taken back', info.withdrawn.map(holdText).join(', ')],
+      ['Peers', others],
+    ])}\n\nThe keystore had not seen it.\n`;
+  const { held } = info;
+  const rows = labelled([
+    ['Name', info.key],
+    ['Held', style.bad(holdText(held))],
+    ['Kept on', held.keptOn],
+    ['Peers', others],
+    ['Token', held.token],
+  ]);
+  const unknown = held.isKeyKnown ? '' : ' This replica cannot tell whether the key exists.';
+  return `${rows}\n\nThe keystore cannot be reached: this is in force here and on peers that heard it, and written when it is back.${unknown}\n`;
+}
+
+function holdText({ change, version }: HoldInfo): string {
+  return version === null ? change : `${change.replace('-version', '')} version ${String(version)}`;
+}
+
+function storedText(info: KeyringInfo, style: Style): string {
   const { deletion, rotateEverySeconds, nextRotation } = info;
   const rows = labelled([
     ['Name', info.key],

@@ -31,6 +31,39 @@ export interface KeyringInfo {
   readonly versions: readonly KeyVersionInfo[];
 }
 
+export interface HoldInfo {
+  readonly id: string;
+  readonly change: 'disable' | 'schedule-deletion' | 'disabled-version' | 'compromised-version';
+  readonly version: number | null;
+  readonly at: string;
+  readonly by: string;
+}
+
+/** The keystore could not be reached: the change is in force on the replicas, and in the store when it is back. */
+export interface HeldInfo {
+  readonly key: string;
+  readonly held: HoldInfo & {
+    /** Takes the hold back at any replica. */
+    readonly token: string;
+    /** `memory`: a replica that restarts meanwhile has forgotten it. */
+    readonly keptOn: 'disk' | 'memory';
+    /** False: the replica does not have the key in memory, and cannot tell whether it exists. */
+    readonly isKeyKnown: boolean;
+  };
+  /** Other replicas, and those that heard it at once. */
+  readonly peers: { readonly known: number; readonly told: number };
+}
+
+/** Holds that the store had not seen were taken back. */
+export interface WithdrawnInfo {
+  readonly key: string;
+  readonly withdrawn: readonly HoldInfo[];
+  readonly peers: { readonly known: number; readonly told: number };
+}
+
+/** The key after a change; or what is in force of it while the keystore is away. */
+export type ChangeInfo = KeyringInfo | HeldInfo | WithdrawnInfo;
+
 export interface KeyUseInfo {
   readonly key: string;
   readonly versions: readonly {
@@ -91,16 +124,31 @@ export class AdminClient {
     return (await this.#call('GET', `keys/${segment(key)}/use`)) as KeyUseInfo;
   }
 
-  async act(key: string, action: KeyAction): Promise<KeyringInfo> {
-    return (await this.#call('POST', `keys/${segment(key)}/${action}`, {})) as KeyringInfo;
+  /** What is held of a key on the replica that answers. */
+  async holds(key: string): Promise<readonly (HoldInfo & { readonly isOurs: boolean })[]> {
+    const { holds } = (await this.#call('GET', `keys/${segment(key)}/holds`)) as {
+      holds: (HoldInfo & { isOurs: boolean })[];
+    };
+    return holds;
   }
 
-  async actOnVersion(key: string, version: number, action: VersionAction): Promise<KeyringInfo> {
-    return (await this.#call(
-      'POST',
-      `keys/${segment(key)}/versions/${String(version)}/${action}`,
-      {},
-    )) as KeyringInfo;
+  /** @param token of a hold that another replica was asked for, to take it back */
+  async act(key: string, action: 'rotate'): Promise<KeyringInfo>;
+  async act(key: string, action: KeyAction, token?: string): Promise<ChangeInfo>;
+  async act(key: string, action: KeyAction, token?: string): Promise<ChangeInfo> {
+    return (await this.#call('POST', `keys/${segment(key)}/${action}`, { token })) as ChangeInfo;
+  }
+
+  /** @param token as for {@link act} */
+  async actOnVersion(
+    key: string,
+    version: number,
+    action: VersionAction,
+    token?: string,
+  ): Promise<ChangeInfo> {
+    return (await this.#call('POST', `keys/${segment(key)}/versions/${String(version)}/${action}`, {
+      token,
+    })) as ChangeInfo;
   }
 
   async configure(key: string, settings: KeySettings): Promise<KeyringInfo> {
@@ -108,10 +156,10 @@ export class AdminClient {
   }
 
   /** Of the key, or of one version of it. */
-  async scheduleEnd(key: string, version: number | undefined, waitSeconds?: number): Promise<KeyringInfo> {
+  async scheduleEnd(key: string, version: number | undefined, waitSeconds?: number): Promise<ChangeInfo> {
     const path =
       version === undefined ? 'schedule-deletion' : `versions/${String(version)}/schedule-destruction`;
-    return (await this.#call('POST', `keys/${segment(key)}/${path}`, { waitSeconds })) as KeyringInfo;
+    return (await this.#call('POST', `keys/${segment(key)}/${path}`, { waitSeconds })) as ChangeInfo;
   }
 
   /** Ends what is due: the key, or one version of it. */

@@ -20,7 +20,11 @@ export { AdminClient } from './admin.ts';
 export type {
   DestructionReceipt,
   KeyAction,
+  ChangeInfo,
+  HeldInfo,
+  HoldInfo,
   KeyringInfo,
+  WithdrawnInfo,
   KeySettings,
   KeyUseInfo,
   KeyVersionInfo,

@@ -17,6 +17,7 @@ import type {
   ConfigNotice,
   ListenerConfig,
   OperatorsConfig,
+  PeersConfig,
   AnySecret,
   TenantConfig,
   VaultConfig,
@@ -40,6 +41,7 @@ export async function checkConfig(config: Config, options: CheckOptions = {}): P
   for (const listener of config.listeners) await check.listener(listener);
   for (const tenant of config.tenants) await check.tenant(tenant);
   if (config.operators !== undefined) await check.operators(config.operators);
+  if (config.peers !== undefined) await check.peers(config.peers);
   await check.audit('the server', config.serverAudit);
   return check.notices;
 }
@@ -98,6 +100,12 @@ class Check {
       if (caFile !== undefined) await this.#authorities(whose, caFile);
       if (bind.by === 'service') await this.#secret(`password for ${whose}`, bind.password);
     }
+  }
+
+  async peers({ host, port, tls, caFile, name }: PeersConfig): Promise<void> {
+    const serverNames = name === undefined ? [] : [name];
+    await this.listener({ host, port, tls, serverNames, ownProcess: false });
+    await this.#authorities('the peers', caFile);
   }
 
   async audit(whose: string, { mode, path, trail }: AuditConfig): Promise<void> {

@@ -27,6 +27,10 @@ export interface Config {
   readonly tenants: readonly TenantConfig[];
   /** Not given: people have no way in. */
   readonly operators?: OperatorsConfig | undefined;
+  /** Not given: replicas hear of one another's changes through their keystores alone. */
+  readonly peers?: PeersConfig | undefined;
+  /** Where holds outlive a restart; undefined: nowhere. */
+  readonly holdsFolder?: string | undefined;
   /** Upper bound in which deletes, policy changes and revocations reach every process. */
   readonly propagationMs: number;
   /** Things a person should know about this file: legacy fields, patterns that never match. Each has a line where known. */
@@ -61,6 +65,23 @@ export interface ListenerConfig {
   readonly ownProcess: boolean;
   /** Callers without a certificate belong to this tenant, and prove who they are by a login (Transit face). */
   readonly tenantWithoutCertificate?: TenantName | undefined;
+}
+
+/** How replicas know one another, and where they listen to each other. */
+export interface PeersConfig {
+  readonly host: string;
+  readonly port: number;
+  /** Shown to peers as their server and as their client. */
+  readonly tls: TlsConfig;
+  readonly caFile: string;
+  /** Every peer's certificate is for this name; undefined: `identities` says who they are. */
+  readonly name: string | undefined;
+  /** Not empty: these alone. */
+  readonly identities: readonly Identity[];
+  /** Origins. */
+  readonly urls: readonly string[];
+  /** A DNS name that resolves to all of them. */
+  readonly discover: { readonly host: string; readonly port: number } | undefined;
 }
 
 /** The listener for people, and how they prove who they are. */

@@ -7,6 +7,7 @@ import type { TenantName } from '../tenants/name.ts';
 import { choice, count, duration, fields, flag, list, named, path, scalar, section, text } from './fields.ts';
 import type { Address } from './kinds.ts';
 import { operatorsSection } from './schema-operators.ts';
+import { holdsSection, peersSection } from './schema-peers.ts';
 import { vaultKvFields, vaultTransitFields } from './schema-vault.ts';
 import {
   auditDeadline,
@@ -295,6 +296,8 @@ export const selloSchema = fields({
   version: choice([selloVersion], { description: 'Tells this dialect from a KES file.' }),
   listeners: Type.Array(listener, { minItems: 1, description: 'Addresses that serve keys, over TLS.' }),
   operators: Type.Optional(operatorsSection(tls)),
+  peers: Type.Optional(peersSection(tls)),
+  holds: holdsSection,
   probes: scalar<Address | 'off'>('optional address', {
     default: '127.0.0.1:7374',
     description: 'Plain HTTP listener for `/livez`, `/readyz` and `/metrics`, or `off`.',

@@ -23,6 +23,7 @@ import type {
 import type { ProblemList } from './problem.ts';
 import { read } from './reader.ts';
 import { operatorsOf } from './operators.ts';
+import { peersOf } from './peers.ts';
 import { objectsOf } from './objects.ts';
 import { routesOf } from './routes.ts';
 import { selloSchema } from './schema-sello.ts';
@@ -70,6 +71,17 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
             refuse: (message, ...path) => problems.refuse(message, locate(tree, ['operators', ...path])),
           }),
         }),
+    ...(file.peers === undefined
+      ? {}
+      : {
+          peers: peersOf(
+            file.peers,
+            tlsOf(file.peers.tls, () => locate(tree, ['peers', 'tls']), place, problems),
+            tenants,
+            (message, ...path) => problems.refuse(message, locate(tree, ['peers', ...path])),
+          ),
+        }),
+    ...(file.holds.folder === undefined ? {} : { holdsFolder: file.holds.folder }),
     probes: probesOf(file.probes),
     limits,
     log: { ...file.log },

@@ -34,6 +34,9 @@ export function watchedFiles(config: Config): string[] {
     config.file,
     ...config.listeners.flatMap(({ tls }) => [tls.certFile, tls.keyFile]),
     ...peopleFiles(config.operators),
+    ...(config.peers === undefined
+      ? []
+      : [config.peers.tls.certFile, config.peers.tls.keyFile, config.peers.caFile]),
     ...config.tenants.flatMap(({ clients }) => [clients.caFile, ...clients.crlFiles]),
   ];
   return [...new Set(files.filter((file) => file !== undefined))];

@@ -169,6 +169,11 @@ export class KeyCache<T> {
     throw new SelloError('SELLO_STORE_FAILED', { detail: 'key changed again and again while it was loaded' });
   }
 
+  /** What is held of this name, in its life or past it, without any effect. */
+  held(name: KeyName): T | undefined {
+    return this.#entries.get(name)?.value;
+  }
+
   /** What is held, for a look at whether it still is what the store holds. */
   entries(): [name: KeyName, value: T][] {
     return [...this.#entries].map(([name, entry]) => [name, entry.value]);

@@ -28,11 +28,17 @@ export {
 export {
   TenantKeys,
   versionOfCiphertext,
+  type ChangeOutcome,
+  type SpreadCount,
   type KeyAlarm,
   type RewrapItem,
   type Rewrapped,
   type TenantKeysOptions,
 } from './tenant-keys.ts';
 export { leastRotationSeconds, sealingVersion, type KeyChange } from './transitions.ts';
+export { HoldFiles } from './hold-files.ts';
+export { parsePeerItem, type PeerItem } from './peer-item.ts';
+export { strictest, type Hold, type HoldChange, type ToldState } from './restraint.ts';
+export { mostHolds, type Taken } from './restraints.ts';
 export type { DueWork } from './keyring-schedule.ts';
 export type { KeyUse, VersionUse } from './use-log.ts';

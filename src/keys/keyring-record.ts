@@ -92,7 +92,12 @@ export interface KeyringRecord {
   readonly valueFingerprint?: string | undefined;
   /** None: {@link defaultTransitSettings}. */
   readonly transit?: TransitSettings | undefined;
+  /** The last holds (restraint.ts) that were written into it, by their ids: none is written twice, whatever came after it. */
+  readonly holds?: readonly string[] | undefined;
 }
+
+/** Ids of holds that a record remembers. */
+export const rememberedHolds = 32;
 
 /** A record with so many still fits into what a keystore takes, with room to spare. */
 export const maxVersions = 256;
@@ -145,6 +150,7 @@ export function parseKeyring(value: Buffer): KeyringRecord {
     throw unreadable('valueFingerprint');
   if (record.transit !== undefined && !isTransitSettings(record.transit, versions.length))
     throw unreadable('transit');
+  if (record.holds !== undefined && !isHoldList(record.holds)) throw unreadable('holds');
   const { format: _, ...rest } = record;
   return rest as KeyringRecord;
 }
@@ -201,6 +207,14 @@ function isTransitSettings(value: unknown, versions: number): value is TransitSe
     isCount(minEncryptionVersion) &&
     // Of an ended key the versions are gone, and their numbers with them.
     (versions === 0 || minEncryptionVersion <= versions)
+  );
+}
+
+function isHoldList(value: unknown): value is readonly string[] {
+  return (
+    Array.isArray(value) &&
+    value.length <= rememberedHolds &&
+    value.every((id) => typeof id === 'string' && /^[0-9a-f]{64}$/.test(id))
   );
 }
 

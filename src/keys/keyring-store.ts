@@ -24,6 +24,7 @@ import {
   formatKeyring,
   maxVersions,
   parseKeyring,
+  rememberedHolds,
   type KeyringRecord,
   type TransitSettings,
   type VersionRecord,
@@ -31,6 +32,7 @@ import {
 import { isScheduled, KeyringSchedule, type DueWork } from './keyring-schedule.ts';
 import { MasterKey, masterKeyBytes, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
+import { isOfKey, leavesNothingToSeal, restrictsMore, type Hold } from './restraint.ts';
 import { formatPlaceholder, Placeholder } from './placeholder.ts';
 import { formatStoredKey } from './stored-key.ts';
 import {
@@ -446,6 +448,36 @@ export class KeyringStore {
       return { ...changed, generation: record.generation + 1 };
     });
     return changed!;
+  }
+
+  /**
+   * Writes holds into the keyring that it does not have yet, each once. What one asks for that is so already, or that the key does not
+   * have, is noted as done.
+   * @returns undefined when it had them all
+   */
+  async settle(name: KeyName, holds: readonly Hold[], by: Change): Promise<KeyringRecord | undefined> {
+    return this.#change(name, by, async (record, first) => {
+      const open = holds.filter(({ id }) => record.holds?.includes(id) !== true);
+      const meant = open.filter(({ createdAt, keyId }) =>
+        isOfKey({ first, stored: record }, { id: keyId, createdAt }),
+      );
+      if (meant.length === 0) return undefined;
+      let changed = record;
+      for (const { by: asker, change } of meant) {
+        if (!restrictsMore(changed, change)) continue;
+        const asked = { ...by, by: asker };
+        // Nobody can be asked any more whether another version shall take over: a restriction comes first.
+        if (leavesNothingToSeal(changed, change))
+          changed = await this.#withNewVersion(changed, sealingVersion(changed)!.algorithm, asked);
+        changed = applyChange(changed, change, asked);
+      }
+      const noted = [...(record.holds ?? []), ...meant.map(({ id }) => id)].slice(-rememberedHolds);
+      return next(
+        { ...changed, generation: record.generation },
+        { ...by, by: changed.changedBy },
+        { holds: noted },
+      );
+    });
   }
 
   /** Ends a version's bytes for good, once {@link destroyVersion} allows it. */

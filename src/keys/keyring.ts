@@ -61,18 +61,21 @@ export interface KeyringParts {
 }
 
 export class Keyring {
-  readonly record: KeyringRecord | undefined;
+  /** As the store has it. */
+  readonly stored: KeyringRecord | undefined;
+  #record: KeyringRecord | undefined;
   readonly first: MasterKey | CustodyHead;
   readonly #custody: CustodyKeys | undefined;
   readonly #id: Buffer | undefined;
   readonly #readVersion: KeyringParts['readVersion'];
   readonly #materials = new Map<number, MasterKey>();
   readonly #reading = new Map<number, Promise<MasterKey>>();
-  readonly #sealing: VersionRecord | undefined;
+  #sealing: VersionRecord | undefined;
   #isWiped = false;
 
   constructor({ custody, record, first, readVersion }: KeyringParts) {
-    this.record = record;
+    this.stored = record;
+    this.#record = record;
     this.#custody = custody;
     this.first = first;
     this.#readVersion = readVersion;
@@ -84,17 +87,29 @@ export class Keyring {
     return this.#isWiped;
   }
 
+  /** What may be done with the key: {@link stored}, unless something restrains it (restraint.ts). */
+  get record(): KeyringRecord | undefined {
+    return this.#record;
+  }
+
+  /** @param record of the same versions, with less allowed; {@link stored}: nothing restrains the key any more */
+  restrict(record: KeyringRecord | undefined): void {
+    if (record === this.#record) return;
+    this.#record = record;
+    this.#sealing = record === undefined ? undefined : sealingVersion(record);
+  }
+
   get generation(): number {
-    return this.record?.generation ?? 0;
+    return this.stored?.generation ?? 0;
   }
 
   /** The same bytes in the same state. */
   equals(other: Keyring): boolean {
     return (
       this.generation === other.generation &&
-      this.record?.id === other.record?.id &&
+      this.stored?.id === other.stored?.id &&
       // A custodian adds versions on its own.
-      this.record?.versions.length === other.record?.versions.length &&
+      this.stored?.versions.length === other.stored?.versions.length &&
       !this.first.isWiped &&
       (this.first instanceof MasterKey
         ? other.first instanceof MasterKey && this.first.equals(other.first)
@@ -169,8 +184,9 @@ export class Keyring {
     }
     const envelope = parseEnvelope(ciphertext);
     if (envelope === undefined) throw notAuthentic();
-    if (record === undefined) throw new UnknownVersion();
-    if (!envelope.keyId.equals(this.#id!)) throw new UnknownVersion();
+    // Also where it is restrained: it has no id before it has a keyring.
+    if (record === undefined || this.#id === undefined) throw new UnknownVersion();
+    if (!envelope.keyId.equals(this.#id)) throw new UnknownVersion();
     if (envelope.version > record.versions.length) throw new UnknownVersion();
     this.#checkVersion(envelope.version, isRewrap);
     return { version: envelope.version, envelope };

@@ -17,11 +17,24 @@ import { instantFromDate } from './instant.ts';
 import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts';
 import type { DueWork } from './keyring-schedule.ts';
 import { KeyringStore } from './keyring-store.ts';
+import { newKeyring } from './keyring-reader.ts';
 import { defaultTransitSettings, type KeyringRecord, type TransitSettings } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
-import { destroyVersion, isDue, sealingVersion, type Change, type KeyChange } from './transitions.ts';
+import {
+  applyChange,
+  destroyVersion,
+  isDue,
+  sealingVersion,
+  versionOf,
+  type Change,
+  type KeyChange,
+} from './transitions.ts';
 import { UseLog, type KeyUse } from './use-log.ts';
+import type { HoldFiles } from './hold-files.ts';
+import type { PeerItem } from './peer-item.ts';
+import { isHoldChange, restrictsMore, toldStateOf, type Hold, type HoldChange } from './restraint.ts';
+import { KeyRestraints } from './restraints.ts';
 
 type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
 
@@ -44,6 +57,14 @@ export interface TenantKeysOptions {
   readonly revalidateMs?: number;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** Where holds survive a restart; nowhere unless given. */
+  readonly holdFiles?: HoldFiles | undefined;
+  /** Told what peers and the other processes of this server have to know of keys; a token for the latter alone. */
+  readonly onItem?: (item: PeerItem, origin: 'here' | 'told', token?: string) => void;
+  /** Waits a moment for the peers to hear what was told last. */
+  readonly spread?: () => Promise<SpreadCount>;
+  /** A hold is over because the store has it: for the other processes. */
+  readonly onSettled?: (id: string) => void;
 }
 
 /** Versions of a key as callers may name them. */
@@ -56,6 +77,20 @@ export interface VersionRange {
   /** Of the newest. */
   readonly algorithm: KeyAlgorithm;
 }
+
+/** Peers that are known, and those that took what this process had to tell. */
+export interface SpreadCount {
+  readonly known: number;
+  readonly told: number;
+}
+
+/** What came of a change that may be held. */
+export type ChangeOutcome =
+  | { readonly record: KeyringRecord }
+  /** The store could not be reached: in force here, and written when it is back. */
+  | { readonly hold: Hold; readonly token: string; readonly isKnown: boolean }
+  /** Holds were taken back that the store had not seen. */
+  | { readonly withdrawn: readonly Hold[] };
 
 /** One of a batch to rewrap. */
 export interface RewrapItem {
@@ -80,6 +115,12 @@ const revalidatedAtOnce = 16;
 /** The list of names with a keyring is this old at most, where nobody says how fast changes must arrive. */
 const defaultIndexLifeMs = 10_000;
 
+/** Until a change that may be held is held, though the store has not answered: so much of `propagation` goes to the peers. */
+const holdAfterShare = 0.25;
+
+/** A told state that the store does not confirm is believed for so many times `propagation`. */
+const lapseShares = 10;
+
 /** A keyring that changes again and again while one call works with it. */
 const mostRestarts = 5;
 
@@ -93,6 +134,9 @@ export class TenantKeys {
   readonly #options: TenantKeysOptions;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #ends: (() => void)[] = [];
+  readonly #propagationMs: number;
+  /** What keeps keys from being used beside their records. */
+  readonly restraints: KeyRestraints;
   /** When a key was looked up anew last, and the look under way. */
   readonly #refreshes = new Map<KeyName, { startedMs: number; running: Promise<void> | undefined }>();
 
@@ -102,6 +146,15 @@ export class TenantKeys {
     this.#tenant = options.tenant ?? '';
     this.#now = options.now ?? Date.now;
     const { revalidateMs } = options;
+    this.#propagationMs = revalidateMs === undefined ? defaultIndexLifeMs : 2 * revalidateMs;
+    this.restraints = new KeyRestraints({
+      held: (name) => this.#cache.held(name),
+      files: options.holdFiles,
+      lapseMs: lapseShares * this.#propagationMs,
+      now: this.#now,
+      onItem: (item, origin, token) => options.onItem?.(item, origin, token),
+      onSettled: (id) => options.onSettled?.(id),
+    });
     this.#keyrings = new KeyringStore(store, {
       tenant: this.#tenant,
       now: this.#now,
@@ -141,6 +194,8 @@ export class TenantKeys {
    */
   async revalidate(): Promise<void> {
     this.#keyrings.sweep();
+    // Also where the store cannot be asked: a key that was loaded while a hold came in.
+    this.restraints.applyAll();
     await this.#keyrings.reader.refreshIndex().catch(() => undefined);
     const waiting = this.#cache.entries();
     const work = async (): Promise<void> => {
@@ -159,12 +214,21 @@ export class TenantKeys {
       if (!(error instanceof SelloError && error.retryable)) this.#cache.invalidate(name);
       return;
     }
-    if (key.isWiped || !key.equals(stored)) this.#cache.invalidate(name);
+    if (key.isWiped || !key.equals(stored)) {
+      this.#cache.invalidate(name);
+      // Another replica may be cut off from the store, and not from this one.
+      if (stored.stored !== undefined && stored.generation > key.generation)
+        this.#tell(name, stored.stored, 'told');
+    } else this.restraints.confirm(name, key);
     stored.wipe();
   }
 
-  #read(name: KeyName): Promise<Keyring> {
-    return this.#timed('read', () => this.#keyrings.load(name));
+  async #read(name: KeyName): Promise<Keyring> {
+    return this.restraints.read(name, await this.#timed('read', () => this.#keyrings.load(name)));
+  }
+
+  #tell(name: KeyName, record: KeyringRecord, origin: 'here' | 'told'): void {
+    this.#options.onItem?.({ kind: 'state', key: name, state: toldStateOf(record) }, origin);
   }
 
   /** Runs a keystore call and tells how long it took and how it ended. */
@@ -226,10 +290,17 @@ export class TenantKeys {
   }
 
   async delete(name: KeyName, by = ''): Promise<void> {
+    const key = this.#cache.held(name);
+    const ending =
+      key === undefined
+        ? undefined
+        : (key.stored ?? newKeyring(key.first, { by: key.first.createdBy, at: 0 }));
     // Use ends before the store is asked and again after, for a load that began in between.
     this.#cache.invalidate(name);
     try {
       await this.#timed('delete', () => this.#keyrings.delete(name, this.#by(by)));
+      if (ending !== undefined)
+        this.#tell(name, { ...ending, state: 'deleted', generation: ending.generation + 2 }, 'here');
     } finally {
       this.#ended(name);
     }
@@ -484,6 +555,91 @@ export class TenantKeys {
       .map(([name]) => name);
   }
 
+  /**
+   * {@link change}; one that only restricts is held where the store cannot be reached, or does not answer in time, and one that takes
+   * such a hold back ends it. @throws as {@link change}; SELLO_RATE_LIMITED
+   */
+  async changeOrHold(name: KeyName, change: KeyChange, by: string, token?: string): Promise<ChangeOutcome> {
+    const isMeant = takesBack(change);
+    if (isMeant !== undefined && this.restraints.of(name).some((hold) => isMeant(hold.change))) {
+      await this.#endSettled(name);
+      const { ended, left } = await this.restraints.withdraw(name, isMeant, token);
+      if (left.length > 0)
+        throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
+          detail: 'a hold of another replica is in force: take it back there, or with its token',
+        });
+      if (ended.length > 0) return { withdrawn: ended };
+    }
+    if (!isHoldChange(change) || !this.isRemote || !this.#keyrings.reader.hasRecords)
+      return { record: await this.change(name, change, by) };
+    const changing = this.#timed('change', () => this.#keyrings.change(name, [change], this.#by(by)));
+    const late = Symbol('late');
+    const waiting = new AbortController();
+    try {
+      const record = await Promise.race([
+        changing,
+        delay(holdAfterShare * this.#propagationMs, late, { signal: waiting.signal, ref: false }),
+      ]);
+      if (typeof record !== 'symbol') {
+        this.#ended(name);
+        this.#tell(name, record, 'here');
+        return { record };
+      }
+    } catch (error) {
+      if (!(hasCode(error, 'SELLO_STORE_UNREACHABLE') || hasCode(error, 'SELLO_STORE_FAILED'))) {
+        this.#ended(name);
+        throw error;
+      }
+    } finally {
+      waiting.abort();
+    }
+    // The key stays in memory: what is held of it is refused, and the rest is served while the store is away.
+    changing.then(
+      () => this.#ended(name),
+      () => undefined,
+    );
+    const key = this.#cache.held(name);
+    if (key !== undefined) refuseNothingNew(key, change, this.#by(by));
+    return { ...(await this.restraints.hold(name, change, by)), isKnown: key !== undefined };
+  }
+
+  /** Ends the holds that the store has already, if it can be asked now: there is nothing to take back of them. */
+  async #endSettled(name: KeyName): Promise<void> {
+    const waiting = new AbortController();
+    try {
+      const record = await Promise.race([
+        this.keyring(name),
+        delay(holdAfterShare * this.#propagationMs, undefined, { signal: waiting.signal, ref: false }),
+      ]);
+      for (const id of record?.holds ?? []) this.restraints.settled(id);
+    } catch (error) {
+      if (!(error instanceof SelloError)) throw error;
+    } finally {
+      waiting.abort();
+    }
+  }
+
+  /** How many peers have heard what was told last. */
+  async spread(): Promise<SpreadCount> {
+    return (await this.#options.spread?.()) ?? { known: 0, told: 0 };
+  }
+
+  /**
+   * Writes the holds of a key to the store. @returns the record with them; undefined: nothing was left to write
+   * @throws SelloError when the store refuses, or cannot be reached: they stay
+   */
+  async settle(name: KeyName, by: string): Promise<KeyringRecord | undefined> {
+    const holds = this.restraints.of(name);
+    let record: KeyringRecord | undefined;
+    try {
+      record = await this.#changed(name, () => this.#keyrings.settle(name, holds, this.#by(by)));
+    } catch (error) {
+      if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) throw error;
+    }
+    for (const { id } of holds) this.restraints.settled(id);
+    return record;
+  }
+
   /** Several settings as one change: all or none. */
   async changeAll(name: KeyName, changes: readonly KeyChange[], by: string): Promise<KeyringRecord> {
     return this.#changed(name, () => this.#keyrings.change(name, changes, this.#by(by)));
@@ -513,7 +669,9 @@ export class TenantKeys {
 
   async #changed<T>(name: KeyName, change: () => Promise<T>): Promise<T> {
     try {
-      return await this.#timed('change', change);
+      const result = await this.#timed('change', change);
+      if (isRecord(result)) this.#tell(name, result, 'here');
+      return result;
     } finally {
       this.#ended(name);
     }
@@ -600,9 +758,9 @@ export class TenantKeys {
   ): Buffer | Promise<Buffer> {
     const found = key.versionFor(ciphertext, isRewrap);
     const opened = key.open(found, ciphertext, { tenant: this.#tenant, face, context });
-    const { record } = key;
+    const { record, stored } = key;
     if (record === undefined) return opened;
-    if (!isRewrap) this.#uses.note(name, record.id, found.version, 'opened');
+    if (!isRewrap && stored !== undefined) this.#uses.note(name, stored.id, found.version, 'opened');
     if (record.versions[found.version - 1]?.state !== 'compromised') return opened;
     const tell = (plaintext: Buffer): Buffer => {
       const detail = `version ${String(found.version)} opened a ciphertext${isRewrap ? ' to rewrap it' : ''}`;
@@ -613,8 +771,8 @@ export class TenantKeys {
   }
 
   #noteSealed(name: KeyName, key: Keyring, version = key.sealingVersion): void {
-    if (key.record?.versions[version - 1] !== undefined)
-      this.#uses.note(name, key.record.id, version, 'sealed');
+    if (key.stored?.versions[version - 1] !== undefined)
+      this.#uses.note(name, key.stored.id, version, 'sealed');
   }
 
   /** Who changes something, and when. */
@@ -655,6 +813,37 @@ function rangeOf({ first, record }: Keyring): VersionRange {
     latest: record?.versions.length ?? 1,
     leastSealing: record?.transit?.minEncryptionVersion ?? 0,
   };
+}
+
+/** Which holds a change is the opposite of. */
+function takesBack(change: KeyChange): ((held: HoldChange) => boolean) | undefined {
+  switch (change.kind) {
+    case 'enable':
+      return ({ kind }) => kind === 'disable';
+    case 'cancel-deletion':
+      return ({ kind }) => kind === 'schedule-deletion';
+    case 'set-version':
+      return change.state !== 'enabled'
+        ? undefined
+        : (held) => held.kind === 'set-version' && held.version === change.version;
+    default:
+      return undefined;
+  }
+}
+
+/** What the key in memory has already, or does not have, is no hold. @throws SelloError as the store's answer would be */
+function refuseNothingNew({ stored, first }: Keyring, change: HoldChange, by: Change): void {
+  const record = stored ?? newKeyring(first, { by: first.createdBy, at: 0 });
+  if (change.kind === 'set-version') versionOf(record, change.version);
+  if (restrictsMore(record, change)) return;
+  applyChange(record, change, by);
+  throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
+    detail: 'it refuses more already: ask when the key store is back',
+  });
+}
+
+function isRecord(value: unknown): value is KeyringRecord {
+  return typeof value === 'object' && value !== null && 'generation' in value && 'versions' in value;
 }
 
 async function wipeAll(opened: readonly (Buffer | Promise<Buffer>)[]): Promise<void> {

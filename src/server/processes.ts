@@ -5,6 +5,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import type { Config, ListenerConfig } from '../config/model.ts';
 import { createProbeServer, type WorkerName, type WorkerReport } from '../telemetry/index.ts';
+import { replicaId, type RestraintMessage } from './peers.ts';
 import { WorkersReports } from './worker-reports.ts';
 
 /** By the configuration's order of listeners; null where another process has the listener. */
@@ -15,7 +16,16 @@ export type WorkerMessage =
   /** Asked by the supervisor, answered by the worker with what it says of itself. */
   | { readonly kind: 'ask' }
   | { readonly kind: 'report'; readonly report: WorkerReport }
-  | { readonly kind: 'invalidate'; readonly tenant: string; readonly key: string };
+  | { readonly kind: 'invalidate'; readonly tenant: string; readonly key: string }
+  | RestraintMessage;
+
+/** What goes from each worker to all others as it is. */
+const passedOn: ReadonlySet<WorkerMessage['kind']> = new Set([
+  'invalidate',
+  'restraint',
+  'restraints-wanted',
+  'settled',
+]);
 
 const nameVariable = 'SELLO_WORKER';
 
@@ -96,6 +106,8 @@ function supervise(
     const ports: number[] = [];
     let status = 0;
 
+    // Processes of one server are one replica to its peers.
+    replicaId();
     const start = (name: WorkerName, delayMs: number): void => {
       const worker = fork(process.argv[1]!, process.argv.slice(2), {
         env: { ...process.env, [nameVariable]: String(name) },
@@ -116,7 +128,7 @@ function supervise(
             everStarted = true;
             options.started(ports);
           }
-        } else if (message.kind === 'invalidate') {
+        } else if (passedOn.has(message.kind)) {
           for (const [other, child] of workers)
             if (other !== name && child.connected) child.send(message, () => undefined);
         }

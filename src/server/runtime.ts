@@ -15,14 +15,16 @@ import {
 } from '../audit/index.ts';
 import { systemClock } from '../clock.ts';
 import type { AuditConfig, Config, TenantConfig } from '../config/model.ts';
-import { parseKeyName, TenantKeys, type TenantKeysOptions } from '../keys/index.ts';
+import { HoldFiles, parseKeyName, TenantKeys, type TenantKeysOptions } from '../keys/index.ts';
 import { openKeystore } from '../keystores/index.ts';
 import { loadTenantRegistry, type RegisteredTenant, type TenantRegistry } from '../tenants/registry.ts';
 import type { KeystoreOperation, KeystoreOutcome, KeystoreSeries, Metrics } from '../telemetry/index.ts';
 import { Quota } from '../tenants/quota.ts';
 import type { Tenant } from '../tenants/tenant.ts';
 import type { ConnectionFacts } from './gate.ts';
+import type { Peers } from './peers.ts';
 import { workerOwnerPid } from './processes.ts';
+import { SelloError } from '../errors.ts';
 import type { ServerInfo } from './info.ts';
 
 export class Runtime {
@@ -97,6 +99,8 @@ export interface OpenOptions {
   readonly previous: Runtime | undefined;
   /** Told to other processes, so that a key's end reaches them. */
   readonly onInvalidate?: (tenant: string, key: string) => void;
+  /** Told to other processes and replicas, so that what restrains a key reaches them. */
+  readonly peers?: Pick<Peers, 'forTenant'> | undefined;
 }
 
 /** Opens all that `config` names. When anything fails, what was opened for it is closed and the error thrown. */
@@ -118,7 +122,7 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
         await openTenant(
           tenantConfig,
           registered,
-          { ...options, propagationMs: config.propagationMs },
+          { ...options, propagationMs: config.propagationMs, holdsFolder: config.holdsFolder },
           opened,
         ),
       );
@@ -133,7 +137,14 @@ export async function openRuntime(config: Config, options: OpenOptions): Promise
 async function openTenant(
   config: TenantConfig,
   registered: RegisteredTenant,
-  { previous, server, onInvalidate, propagationMs }: OpenOptions & { propagationMs: number },
+  {
+    previous,
+    server,
+    onInvalidate,
+    propagationMs,
+    holdsFolder,
+    peers,
+  }: OpenOptions & { propagationMs: number; holdsFolder: string | undefined },
   opened: { close(): Promise<void> }[],
 ): Promise<Tenant> {
   const old = previous?.tenants.get(config.name);
@@ -160,8 +171,13 @@ async function openTenant(
       },
       metrics: keystoreObserver(server.metrics, config.name),
       revalidateMs: propagationMs / 2,
+      holdFiles: holdsFolder === undefined ? undefined : new HoldFiles(path.join(holdsFolder, config.name)),
+      ...peers?.forTenant(config.name),
     });
     opened.push(keys);
+    await loadHolds(config.name, keys);
+    const { restraints } = keys;
+    keys.onClose(server.metrics.holds(config.name, () => restraints.holds.length));
     keys.onClose(server.metrics.cache(config.name, () => keys.cache.counters));
     keys.onClose(server.metrics.vaultToken(config.name, () => store.tokenLife?.()));
   }
@@ -198,6 +214,17 @@ async function openTenant(
       ? old.configuredAt
       : nowWithNanoseconds();
   return { name: config.name, config, configuredAt, access: registered.access, keys, audit, quota };
+}
+
+async function loadHolds(tenant: string, { restraints }: TenantKeys): Promise<void> {
+  try {
+    await restraints.load();
+  } catch (cause) {
+    throw new SelloError('SELLO_CONFIG_INVALID', {
+      detail: `holds of tenant '${tenant}': ${(cause as Error).message}`,
+      cause,
+    });
+  }
 }
 
 async function openServerAudit(

@@ -42,11 +42,18 @@ export async function serve(options: ServeOptions): Promise<number> {
   // What changed since the configuration was first read was seen by nobody, so it is read once more behind the watch.
   const server = await startServer(await load(options), {
     onInvalidate: (tenant, key) => tellSupervisor({ kind: 'invalidate', tenant, key }),
+    tellProcesses: tellSupervisor,
   });
   if (workerName() === 'streams') yieldToOthers(server);
   for (const notice of config.warnings) server.info.log.warn({ line: notice.line }, notice.message);
   onSupervisorMessage((message) => {
     if (message.kind === 'invalidate') server.invalidate(message.tenant, message.key);
+    else if (
+      message.kind === 'restraint' ||
+      message.kind === 'settled' ||
+      message.kind === 'restraints-wanted'
+    )
+      server.peers.hear(message);
     else if (message.kind === 'ask')
       void server.report().then((report) => tellSupervisor({ kind: 'report', report }));
   });

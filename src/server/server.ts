@@ -21,6 +21,8 @@ import type { OpenStream, ServerInfo } from './info.ts';
 import { KeyListener, secureContextOptions } from './listener.ts';
 import { OperatorsListener } from './operators.ts';
 import { isServedHere, isSupervised, workerName } from './processes.ts';
+import { HoldSettler } from './hold-settler.ts';
+import { Peers, type RestraintMessage } from './peers.ts';
 import { openRuntime, type Runtime } from './runtime.ts';
 import { Schedule } from './schedule.ts';
 import { VaultError } from '../vault/index.ts';
@@ -34,6 +36,8 @@ export interface StartOptions {
   readonly logTo?: number | string;
   /** Tells other processes of this server that a key ended here. */
   readonly onInvalidate?: (tenant: string, key: string) => void;
+  /** Tells them what restrains a key. */
+  readonly tellProcesses?: (message: RestraintMessage) => void;
 }
 
 /** Longer than the longest request: KES's routes end after 15 s. */
@@ -56,6 +60,8 @@ export class Server {
   readonly #log: Log;
   #withdrawHealth: () => void;
   readonly #schedule: Schedule;
+  readonly peers: Peers;
+  readonly #holds: HoldSettler | undefined;
   readonly #retiring = new Set<() => void>();
   #stopping: Promise<void> | undefined;
 
@@ -70,6 +76,7 @@ export class Server {
     health: Health;
     ports: readonly number[];
     log: Log;
+    peers: Peers;
     withdrawHealth: () => void;
   }) {
     this.#gate = parts.gate;
@@ -88,6 +95,14 @@ export class Server {
       server: parts.info,
       clock: systemClock,
     });
+    this.peers = parts.peers;
+    this.#holds = !isLead()
+      ? undefined
+      : new HoldSettler({
+          tenants: () => this.#gate.runtime.tenants.values(),
+          server: parts.info,
+          everyMs: () => this.config.propagationMs / 4,
+        });
   }
 
   get config(): Config {
@@ -136,7 +151,7 @@ export class Server {
     if (!isDeepStrictEqual(fixedParts(config), fixedParts(running.config))) {
       throw new SelloError('SELLO_CONFIG_INVALID', {
         detail:
-          'listener addresses and names, limits, log, processes, probes and traces change only with a restart',
+          'listener and peer addresses and names, limits, log, processes, probes, traces and the folder of holds change only with a restart',
       });
     }
     const people = hasOperators(config) ? this.#operators?.listener.prepare(config) : undefined;
@@ -144,8 +159,10 @@ export class Server {
       server: this.info,
       previous: running,
       ...invalidation(this.#options),
+      peers: this.peers,
     });
     try {
+      this.peers.reload(config);
       servedOf(config).forEach((listener, i) => this.#listeners[i]!.reloadTls(listener.tls));
       if (people !== undefined) this.#operators?.listener.reload(people);
     } catch (error) {
@@ -156,6 +173,11 @@ export class Server {
           // The old files are gone too; what is in memory stays in force.
         }
       });
+      try {
+        this.peers.reload(running.config);
+      } catch {
+        // As above.
+      }
       await next.retire(running);
       throw error;
     }
@@ -215,6 +237,8 @@ export class Server {
     ]);
     clearTimeout(streams);
     await this.#schedule.close();
+    await this.#holds?.close();
+    await this.peers.stop();
     for (const retire of [...this.#retiring]) retire();
     await this.#gate.runtime.retire(undefined);
     await this.#probes?.close();
@@ -228,13 +252,19 @@ export class Server {
   }
 }
 
+/** Of the processes of a server one listens to people and peers, and writes what was held. */
+function isLead(): boolean {
+  return (workerName() ?? 0) === 0;
+}
+
 /** In the configuration's order. */
 function servedOf({ listeners }: Config): Config['listeners'] {
   return listeners.filter(isServedHere);
 }
 
 /** What listeners are made with: a change would look accepted and have no effect. */
-function fixedParts({ listeners, limits, log, processes, probes, operators, traces }: Config): unknown {
+function fixedParts(config: Config): unknown {
+  const { listeners, limits, log, processes, probes, operators, peers, holdsFolder, traces } = config;
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
   const addresses = listeners.map(({ host, port, serverNames, ownProcess, tenantWithoutCertificate }) => [
     host,
@@ -243,7 +273,8 @@ function fixedParts({ listeners, limits, log, processes, probes, operators, trac
     ownProcess,
     tenantWithoutCertificate,
   ]);
-  return [addresses, made, log, processes, probes, operators?.host, operators?.port, traces];
+  const people = [operators?.host, operators?.port];
+  return [addresses, made, log, processes, probes, people, peers?.host, peers?.port, holdsFolder, traces];
 }
 
 function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {
@@ -297,8 +328,21 @@ export async function startServer(config: Config, options: StartOptions = {}): P
       return () => streams.delete(sink);
     },
   };
-  const runtime = await openRuntime(config, { server: info, previous: undefined, ...invalidation(options) });
+  const serving: { gate?: Gate } = {};
+  const peers = new Peers({
+    server: info,
+    tenants: () => serving.gate?.runtime.tenants ?? new Map(),
+    isLead: isLead(),
+    tellProcesses: (message) => options.tellProcesses?.(message),
+  });
+  const runtime = await openRuntime(config, {
+    server: info,
+    previous: undefined,
+    ...invalidation(options),
+    peers,
+  });
   const gate = new Gate(runtime);
+  serving.gate = gate;
   const health = createHealth(systemClock);
   metrics.checks(() => health.states());
   const withdrawHealth = watchHealth(health, runtime);
@@ -314,9 +358,10 @@ export async function startServer(config: Config, options: StartOptions = {}): P
   const ports: number[] = [];
   let people: OperatorsListener | undefined;
   try {
+    await peers.start(config);
     for (const listener of listeners) ports.push(await listener.listen());
     // Sessions live in one process: of several the first has the listener.
-    if (hasOperators(config) && (workerName() ?? 0) === 0)
+    if (hasOperators(config) && isLead())
       people = new OperatorsListener(config, {
         limits: config.limits,
         gate,
@@ -344,9 +389,11 @@ export async function startServer(config: Config, options: StartOptions = {}): P
       health,
       ports,
       log,
+      peers,
       withdrawHealth,
     });
   } catch (error) {
+    await peers.stop();
     await Promise.all([...listeners.map((listener) => listener.stop(0, 100)), people?.stop(100)]);
     await runtime.retire(undefined);
     await info.tracing?.close();

@@ -37,6 +37,12 @@ export interface Metrics {
   agedKeys(tenant: string, count: number): void;
   /** A key event that a person has to look at. */
   keyAlarm(tenant: string, kind: string): void;
+  /** Replicas that this one knows, read at each scrape. */
+  peers(read: () => { readonly known: number; readonly reachable: number }): void;
+  /** What came of an item of a peer, or of one who is none. */
+  peerItem(outcome: PeerItemOutcome): void;
+  /** Follows the number of holds of a tenant until the returned function is called. */
+  holds(tenant: string, read: () => number): () => void;
   /** What /readyz asks, read at each scrape. */
   checks(read: () => readonly CheckState[]): void;
   /** Follows the life of a tenant's Vault token, read at each scrape, until the returned function is called. */
@@ -52,6 +58,8 @@ export interface Metrics {
   /** Names of all families of /metrics. */
   readonly families: readonly string[];
 }
+
+export type PeerItemOutcome = (typeof peerItemOutcomes)[number];
 
 export type LoginOutcome = 'ok' | 'refused' | 'unavailable' | 'limited' | 'forged';
 
@@ -119,6 +127,9 @@ const defaultMaxTenants = 100;
 /** What {@link Metrics.keyAlarm} counts: a series that begins with its first event would hide that one from `increase()`. */
 const keyAlarmKinds = ['compromised-version-used', 'rolled-back'] as const;
 
+/** `unknown`: of a tenant that is not here. `stranger`: not of a peer at all. */
+const peerItemOutcomes = ['taken', 'known', 'ignored', 'refused', 'unknown', 'stranger'] as const;
+
 /** Reasons come from a TLS library's error codes: many, but not from a peer's free text. */
 const maxReasons = 64;
 
@@ -154,6 +165,9 @@ class PrometheusMetrics implements Metrics {
   readonly #notAfter: GaugeFamily;
   readonly #keyAlarms: CounterFamily;
   readonly #agedKeys: GaugeFamily;
+  readonly #peers: Readonly<Record<'known' | 'reachable', Level>>;
+  readonly #peerItems: CounterFamily;
+  readonly #holds: GaugeFamily;
   readonly #checks: GaugeFamily;
   readonly #tokens = new Set<{ readonly label: string; readonly read: () => TokenLife | undefined }>();
   readonly #reloads: CounterFamily;
@@ -251,6 +265,17 @@ class PrometheusMetrics implements Metrics {
     );
     this.#reloads = counter('sello_reloads_total', 'Reloads of configuration and certificates.', 'outcome');
     for (const outcome of ['ok', 'refused']) this.#reloads.with(outcome);
+    this.#peers = {
+      known: gauge('sello_peers_known', 'Other replicas that this one is to reach.').with(),
+      reachable: gauge('sello_peers_reachable', 'Those of them that answered last.').with(),
+    };
+    this.#peerItems = counter('sello_peer_items_total', 'What came of what peers told.', 'outcome');
+    for (const outcome of peerItemOutcomes) this.#peerItems.with(outcome);
+    this.#holds = gauge(
+      'sello_holds',
+      'Restrictions that were asked for while the keystore could not be reached, and are not written to it yet.',
+      'tenant',
+    );
     this.#checks = gauge('sello_check_up', '1 while this check of readiness passes.', ...['tenant', 'check']);
     const tokenEnds = gauge(
       'sello_vault_token_expiry_timestamp_seconds',
@@ -377,6 +402,19 @@ class PrometheusMetrics implements Metrics {
 
   agedKeys(tenant: string, count: number): void {
     this.#agedKeys.with(this.#tenantLabel(tenant)).value = count;
+  }
+
+  peers(read: () => { readonly known: number; readonly reachable: number }): void {
+    this.#peers.known.read = () => read().known;
+    this.#peers.reachable.read = () => read().reachable;
+  }
+
+  peerItem(outcome: PeerItemOutcome): void {
+    this.#peerItems.with(outcome).inc();
+  }
+
+  holds(tenant: string, read: () => number): () => void {
+    return this.#holds.with(this.#tenantLabel(tenant)).follow(read);
   }
 
   keyAlarm(tenant: string, kind: string): void {

@@ -2,10 +2,8 @@
  * Vault in trouble, under a tenant's keys as the server uses them: sealed, stopped, partitioned without a reset, slow, changing its leader,
  * refusing every token, renewing its certificate. Each prints its figures as a comment; docs/resilience.md has the table.
  */
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { copyFile, mkdtemp, rm } from 'node:fs/promises';
-import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,7 +15,9 @@ import { VaultKvKeystore } from '../../src/keystores/vault-kv.ts';
 import { createAuthority } from '../real/certificates.ts';
 import { needTools } from '../real/tools.ts';
 import { Vault } from '../real/vault.ts';
+import { VaultCluster } from '../real/vault-cluster.ts';
 import { inline, kvConfig } from '../vault/configs.ts';
+import { Wire } from '../vault/wire.ts';
 
 t.setTimeout(240_000);
 
@@ -30,62 +30,6 @@ const cached: CacheConfig = {
 };
 const warm = parseKeyName('warm');
 const context = Buffer.from('{}');
-
-/** Calls go through it, and it can be cut without a word, or slowed down. */
-class Wire {
-  isCut = false;
-  delayMs = 0;
-  readonly #server;
-  readonly #sockets = new Set<Socket>();
-  #target: number;
-
-  private constructor(target: number) {
-    this.#target = target;
-    this.#server = createServer((near) => {
-      const far = connect(this.#target, '127.0.0.1');
-      for (const [from, to] of [
-        [near, far],
-        [far, near],
-      ] as const) {
-        this.#sockets.add(from);
-        from.on('data', (bytes: Buffer) => {
-          if (this.isCut) return;
-          // Half of the way there, half on the way back.
-          if (this.delayMs === 0) to.write(bytes);
-          else setTimeout(() => void (to.writable && to.write(bytes)), this.delayMs / 2);
-        });
-        from.on('error', () => to.destroy());
-        from.on('close', () => to.destroy());
-      }
-    });
-  }
-
-  static async start(t: Test, target: number): Promise<Wire> {
-    const wire = new Wire(target);
-    wire.#server.listen(0, '127.0.0.1');
-    await once(wire.#server, 'listening');
-    t.teardown(() => {
-      for (const socket of wire.#sockets) socket.destroy();
-      wire.#server.close();
-    });
-    return wire;
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
-  }
-
-  /** Nothing passes any more, and nobody is told: what a firewall does. */
-  cut(): void {
-    this.isCut = true;
-  }
-
-  /** Old connections stay dead; new ones pass. */
-  mend(): void {
-    for (const socket of this.#sockets) socket.destroy();
-    this.isCut = false;
-  }
-}
 
 interface Site {
   readonly keys: TenantKeys;
@@ -125,7 +69,7 @@ if (found !== undefined) {
     change: Partial<VaultConfig> = {},
     cache: Partial<CacheConfig> = {},
   ): Promise<Site> => {
-    const config = kvConfig(vault, { prefix: `o${String(sites++)}`, login });
+    const config = kvConfig(vault, { prefix: `o${String(sites++)}`, login: change.login ?? login });
     const store = await VaultKvKeystore.open({
       ...config,
       vault: { ...config.vault, timeoutMs: 2_000, pingMs: 500, ...change },
@@ -265,6 +209,40 @@ if (found !== undefined) {
       },
       'leader silent, 2 addresses',
     );
+  });
+
+  t.test('three Vault servers on raft change their leader', async (t) => {
+    const cluster = await VaultCluster.start(found.vault, join(folder, 'raft'));
+    t.teardown(() => cluster.stop());
+    await cluster.must('POST', 'sys/mounts/kv', { type: 'kv', options: { version: '2' } });
+    const site = await openSite(t, {
+      addresses: cluster.addresses,
+      login: { method: 'token', namespace: '', token: inline(cluster.rootToken) },
+    });
+    const down = await watch(
+      site,
+      t,
+      async () => {
+        const before = await cluster.leader();
+        await cluster.stepDown();
+        t.not(await cluster.leader(before), before, 'another one leads');
+      },
+      'leader steps down, 3 servers',
+    );
+    t.ok(down.longestGapMs < 10_000);
+    let killed = '';
+    const dead = await watch(
+      site,
+      t,
+      async () => {
+        killed = await cluster.killLeader();
+        t.not(await cluster.leader(), killed, 'another one leads');
+      },
+      'leader killed, 3 servers',
+    );
+    t.ok(dead.longestGapMs < 15_000);
+    const back = await watch(site, t, () => cluster.restart(killed), 'the killed one is back');
+    t.strictSame(back.errors, {}, 'nobody notices');
   });
 
   t.test('every token is revoked, five times', async (t) => {

@@ -43,6 +43,7 @@ t.test('the published schemas take the examples and refuse a misspelt field in t
     'sello-multi-tenant.yaml': schemas.sello,
     'sello-vault.yaml': schemas.sello,
     'sello-transit.yaml': schemas.sello,
+    'sello-replicas.yaml': schemas.sello,
     'sello-operators.yaml': schemas.sello,
     'sello-rustfs.yaml': schemas.sello,
     'kes-fs.yaml': schemas.kes,

@@ -173,6 +173,33 @@ export const ruleCases: Readonly<Record<string, RuleCase>> = {
     quietAfterMinutes: 60,
     quiet: { 'one an hour ago': { [`sello_key_alarms_total{${acme},kind="rolled-back"}`]: '0x5 1x120' } },
   },
+  SelloHoldsWaiting: {
+    fires: { [`sello_holds{${acme}}`]: '0x2 3x40' },
+    afterMinutes: 20,
+    quiet: {
+      'written within minutes': { [`sello_holds{${acme}}`]: '3x10 0x40' },
+      none: { [`sello_holds{${acme}}`]: '0x40' },
+    },
+  },
+  SelloPeersUnreachable: {
+    fires: { [`sello_peers_known{${at}}`]: '2x40', [`sello_peers_reachable{${at}}`]: '2x5 1x40' },
+    firesToo: {
+      'one of two processes asks': {
+        [`sello_peers_known{${at},worker="0"}`]: '2x40',
+        [`sello_peers_reachable{${at},worker="0"}`]: '0x40',
+        [`sello_peers_known{${at},worker="1"}`]: '0x40',
+        [`sello_peers_reachable{${at},worker="1"}`]: '0x40',
+      },
+    },
+    afterMinutes: 15,
+    quiet: {
+      'a replica that restarts': {
+        [`sello_peers_known{${at}}`]: '2x40',
+        [`sello_peers_reachable{${at}}`]: '2x5 1x2 2x40',
+      },
+      'no peers': { [`sello_peers_known{${at}}`]: '0x40', [`sello_peers_reachable{${at}}`]: '0x40' },
+    },
+  },
   SelloKeysPastAgeLimit: {
     fires: { [`sello_keys_past_age_limit{${acme}}`]: '2x90' },
     afterMinutes: 65,

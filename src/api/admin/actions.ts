@@ -4,6 +4,7 @@ import { SelloError } from '../../errors.ts';
 import {
   parseKeyName,
   sealingVersion,
+  type Hold,
   type KeyChange,
   type KeyringRecord,
   type RewrapItem,
@@ -11,7 +12,7 @@ import {
 import type { Tenant } from '../../tenants/tenant.ts';
 import { AdminError, json, type Answer } from './answers.ts';
 import type { AdminRouteName, AdminTarget } from './routes.ts';
-import { checkBody, emptyBody, rewrapBody, settingsBody, waitBody } from './schemas.ts';
+import { checkBody, emptyBody, rewrapBody, settingsBody, tokenBody, waitBody } from './schemas.ts';
 
 export interface AdminCall {
   readonly tenant: Tenant;
@@ -43,15 +44,23 @@ export const actions: Readonly<Record<Exclude<AdminRouteName, 'document'>, Actio
     checkBody(emptyBody, call.body);
     return shown(call, await call.tenant.keys.rotate(nameOf(call.target), call.by));
   },
-  enable: (call) => changed(call, { kind: 'enable' }),
+  holds: async ({ tenant, target }) =>
+    json({
+      key: target.key,
+      holds: tenant.keys.restraints.of(nameOf(target)).map((hold) => ({
+        ...holdView(hold),
+        isOurs: tenant.keys.restraints.isOurs(hold),
+      })),
+    }),
+  enable: (call) => takenBack(call, { kind: 'enable' }),
   disable: (call) => changed(call, { kind: 'disable' }),
   'enable-version': (call) =>
-    changed(call, { kind: 'set-version', version: call.target.version, state: 'enabled' }),
+    takenBack(call, { kind: 'set-version', version: call.target.version, state: 'enabled' }),
   'disable-version': (call) =>
     changed(call, { kind: 'set-version', version: call.target.version, state: 'disabled' }),
   'compromise-version': (call) =>
     changed(call, { kind: 'set-version', version: call.target.version, state: 'compromised' }),
-  'cancel-deletion': (call) => changed(call, { kind: 'cancel-deletion' }),
+  'cancel-deletion': (call) => takenBack(call, { kind: 'cancel-deletion' }),
   'cancel-destruction': (call) => changed(call, { kind: 'cancel-destruction', version: call.target.version }),
   'schedule-deletion': (call) => applied(call, { kind: 'schedule-deletion', wait: waitOf(call) }),
   'schedule-destruction': (call) =>
@@ -118,8 +127,42 @@ function changed(call: AdminCall, change: KeyChange): Promise<Answer> {
   return applied(call, change);
 }
 
-async function applied(call: AdminCall, change: KeyChange): Promise<Answer> {
-  return shown(call, await call.tenant.keys.change(nameOf(call.target), change, call.by));
+/** The opposite of what may have been held: the token of a hold that another replica was asked for takes that one back too. */
+function takenBack(call: AdminCall, change: KeyChange): Promise<Answer> {
+  return applied(call, change, checkBody(tokenBody, call.body).token);
+}
+
+async function applied(call: AdminCall, change: KeyChange, token?: string): Promise<Answer> {
+  const { keys } = call.tenant;
+  const outcome = await keys.changeOrHold(nameOf(call.target), change, call.by, token);
+  if ('record' in outcome) return shown(call, outcome.record);
+  const { key } = call.target;
+  if ('withdrawn' in outcome)
+    return json({ key, withdrawn: outcome.withdrawn.map(holdView), peers: await keys.spread() }, 202);
+  return json(
+    {
+      key,
+      held: {
+        ...holdView(outcome.hold),
+        token: outcome.token,
+        keptOn: keys.restraints.isKeptOnDisk ? 'disk' : 'memory',
+        isKeyKnown: outcome.isKnown,
+      },
+      peers: await keys.spread(),
+    },
+    202,
+  );
+}
+
+/** A hold as people and programs see it. */
+function holdView({ at, by, change, id }: Hold): Record<string, unknown> {
+  return {
+    id,
+    change: change.kind === 'set-version' ? `${change.state}-version` : change.kind,
+    version: change.kind === 'set-version' ? change.version : null,
+    at: dateOf(at),
+    by,
+  };
 }
 
 function shown({ target }: AdminCall, record: KeyringRecord): Answer {

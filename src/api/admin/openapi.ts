@@ -9,6 +9,7 @@ import {
   rewrapAnswer,
   rewrapBody,
   settingsBody,
+  tokenBody,
   useAnswer,
   waitBody,
 } from './schemas.ts';
@@ -16,6 +17,7 @@ import {
 const summaries: Readonly<Record<AdminRouteName, string>> = {
   keyring: 'A key with its versions and their states',
   use: 'When each version sealed and opened something last, of all replicas',
+  holds: 'What is held of a key, because the keystore could not be reached when it was asked for',
   rotate: 'A new newest version, which seals from now on',
   enable: 'Take a disabled key into use again',
   disable: 'End all use of a key until it is enabled again',
@@ -40,6 +42,9 @@ export const jsonOf = (schema: unknown) => ({ 'application/json': { schema } });
 const bodies: Partial<Record<AdminRouteName, unknown>> = {
   rewrap: rewrapBody,
   settings: settingsBody,
+  enable: tokenBody,
+  'enable-version': tokenBody,
+  'cancel-deletion': tokenBody,
   'schedule-deletion': waitBody,
   'schedule-destruction': waitBody,
 };

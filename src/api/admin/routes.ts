@@ -2,7 +2,7 @@
 import type { Operation } from '../../access/index.ts';
 
 export type AdminRouteName =
-  | 'keyring' | 'use' | 'rotate' | 'enable' | 'disable' | 'settings' | 'rewrap' | 'schedule-deletion' | 'cancel-deletion'
+  | 'keyring' | 'use' | 'holds' | 'rotate' | 'enable' | 'disable' | 'settings' | 'rewrap' | 'schedule-deletion' | 'cancel-deletion'
   | 'destroy' | 'enable-version' | 'disable-version' | 'compromise-version' | 'schedule-destruction' | 'cancel-destruction'
   | 'destroy-version' | 'accept-restore' | 'document'; // prettier-ignore
 
@@ -39,6 +39,7 @@ function change(
 export const adminRoutes: readonly AdminRoute[] = [
   read('keyring', 'keys/{key}', 'describe'),
   read('use', 'keys/{key}/use', 'describe'),
+  read('holds', 'keys/{key}/holds', 'describe'),
   change('rotate', 'keys/{key}/rotate', 'rotate'),
   change('enable', 'keys/{key}/enable', 'state'),
   change('disable', 'keys/{key}/disable', 'state'),

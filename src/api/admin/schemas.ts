@@ -12,6 +12,18 @@ export const maxRewraps = 1000;
 
 export const emptyBody = Type.Object({}, strict);
 
+export const tokenBody = Type.Object(
+  {
+    token: Type.Optional(
+      Type.String({
+        pattern: '^[0-9a-f]{64}$',
+        description: 'Of a hold that another replica was asked for: its 202 answer had it.',
+      }),
+    ),
+  },
+  strict,
+);
+
 export const waitBody = Type.Object(
   { waitSeconds: Type.Optional(seconds('The tenant’s `lifecycle.deletionWait` unless given; never less.')) },
   strict,

@@ -297,6 +297,7 @@ async function run(
     isCutOff: (bytesIn) => call.isCutOff || taken + bytesIn !== (call.contentLength ?? taken + bytesIn),
     engine,
     begin,
+    promised: headers['content-length'] === undefined ? undefined : Number(headers['content-length']),
     idleMs: call.idleMs,
   });
   const { bytesIn, bytesOut, failure } = result;

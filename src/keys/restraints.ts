@@ -1,0 +1,305 @@
+/**
+ * What restrains one tenant's keys in this process beside their records in the store, and puts it on the keys in memory at once:
+ *
+ * - **Holds**: asked for by an administrator while the store could not be reached; here, or at another replica. One ends when the
+ *   store has it, or when it is withdrawn by who has its token. A peer's word alone ends none.
+ * - **Told states**: a peer knows a newer keyring of a key that is in memory here. Believed as far as it restricts, until the store has
+ *   been read again: a record as new lifts it, and so does a store that goes on knowing nothing of it.
+ *
+ * Everything is bounded; what comes of a peer can restrict keys, and do nothing else.
+ */
+import { randomBytes } from 'node:crypto';
+import { SelloError } from '../errors.ts';
+import type { HoldFiles } from './hold-files.ts';
+import { rememberWithdrawnSeconds, type KeptHold } from './hold-files.ts';
+import { newKeyring } from './keyring-reader.ts';
+import type { Keyring } from './keyring.ts';
+import type { KeyName } from './names.ts';
+import type { PeerItem } from './peer-item.ts';
+import {
+  holdIdOf,
+  isOfKey,
+  restrained,
+  strictest,
+  type Hold,
+  type HoldChange,
+  type ToldState,
+} from './restraint.ts';
+
+export interface RestraintsOptions {
+  /** What the cache holds of a key, in its life or past it. */
+  readonly held: (name: KeyName) => Keyring | undefined;
+  readonly files?: HoldFiles | undefined;
+  /** A told state that the store does not confirm ends this long after it was heard, once the store has been read. */
+  readonly lapseMs: number;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Something to tell the other processes of this server, and where it was made here the peers. */
+  readonly onItem: (item: PeerItem, origin: 'here' | 'told', token?: string) => void;
+  /** Another process of this server need not look after it any more. */
+  readonly onSettled: (id: string) => void;
+}
+
+export type Taken =
+  | 'taken'
+  | 'known'
+  /** Not about a key of this replica, or older than what it knows. */
+  | 'ignored'
+  /** It would loosen something, or there is no room. */
+  | 'refused';
+
+/** Of one tenant. An administrator in an outage stops some keys; a program that stops more than this has gone wrong. */
+export const mostHolds = 1000;
+/** Ended holds that are remembered, so that a peer that has not heard does not bring them back. */
+const mostEnded = 10_000;
+
+interface Told {
+  readonly state: ToldState;
+  readonly sinceMs: number;
+}
+
+export class KeyRestraints {
+  readonly #options: RestraintsOptions;
+  readonly #holds = new Map<string, Hold>();
+  readonly #byKey = new Map<KeyName, readonly Hold[]>();
+  /** Of holds that were asked for in this server. */
+  readonly #tokens = new Map<string, string>();
+  /** Id and, where it was withdrawn, the token that shows it. */
+  readonly #ended = new Map<string, { readonly token: string | undefined; readonly at: number }>();
+  readonly #told = new WeakMap<Keyring, Told>();
+
+  constructor(options: RestraintsOptions) {
+    this.#options = options;
+  }
+
+  /** What this server knew when it was stopped. @throws when the folder cannot be read, or holds what is no hold */
+  async load(): Promise<void> {
+    const kept = (await this.#options.files?.load(this.#seconds())) ?? [];
+    for (const { hold, token, isWithdrawn } of kept) {
+      if (isWithdrawn) this.#end(hold.id, token);
+      else this.#add(hold, token);
+    }
+  }
+
+  get isKeptOnDisk(): boolean {
+    return this.#options.files !== undefined;
+  }
+
+  get holds(): readonly Hold[] {
+    return [...this.#holds.values()];
+  }
+
+  of(name: KeyName): readonly Hold[] {
+    return this.#byKey.get(name) ?? [];
+  }
+
+  isOurs({ id }: Hold): boolean {
+    return this.#tokens.has(id);
+  }
+
+  /** Everything another process of this server, or a peer, has to know. */
+  *items(): Generator<{ readonly item: PeerItem; readonly token?: string }> {
+    for (const hold of this.#holds.values()) {
+      const token = this.#tokens.get(hold.id);
+      yield { item: { kind: 'hold', hold }, ...(token === undefined ? {} : { token }) };
+    }
+    for (const [id, { token }] of this.#ended)
+      if (token !== undefined) yield { item: { kind: 'withdrawn', id, token } };
+  }
+
+  /** In force from now on, in this process. @throws SelloError SELLO_RATE_LIMITED when there are too many */
+  async hold(
+    name: KeyName,
+    change: HoldChange,
+    by: string,
+  ): Promise<{ readonly hold: Hold; readonly token: string }> {
+    const same = this.of(name).find((each) => isSameChange(each.change, change) && this.isOurs(each));
+    if (same !== undefined) return { hold: same, token: this.#tokens.get(same.id)! };
+    if (this.#holds.size >= mostHolds)
+      throw new SelloError('SELLO_RATE_LIMITED', { detail: `${String(mostHolds)} holds wait for the store` });
+    const token = randomBytes(32).toString('hex');
+    const key = this.#options.held(name);
+    const hold: Hold = {
+      id: holdIdOf(token),
+      key: name,
+      ...(key?.stored === undefined ? {} : { keyId: key.stored.id }),
+      ...(key === undefined ? {} : { createdAt: Math.max(0, key.first.createdAt.seconds) }),
+      change,
+      by,
+      at: this.#seconds(),
+    };
+    this.#add(hold, token);
+    this.#options.onItem({ kind: 'hold', hold }, 'here', token);
+    await this.#options.files?.write({ hold, token, isWithdrawn: false });
+    return { hold, token };
+  }
+
+  /**
+   * Ends the holds of a key that `isMeant` names and this server has, or is given, the token of.
+   * @returns which ended, and which of those meant could not be ended here
+   */
+  async withdraw(
+    name: KeyName,
+    isMeant: (change: HoldChange) => boolean,
+    given?: string,
+  ): Promise<{ readonly ended: readonly Hold[]; readonly left: readonly Hold[] }> {
+    const meant = this.of(name).filter(({ change }) => isMeant(change));
+    const givenId = given === undefined ? undefined : holdIdOf(given);
+    const ended: Hold[] = [];
+    for (const hold of meant) {
+      const token = hold.id === givenId ? given : this.#tokens.get(hold.id);
+      if (token === undefined) continue;
+      ended.push(hold);
+      await this.#withdrawn(hold.id, token, 'here', true);
+    }
+    return { ended, left: meant.filter((hold) => !ended.includes(hold)) };
+  }
+
+  /** Of a peer, or of another process of this server. @param token where that process has it */
+  async take(item: PeerItem, origin: 'peer' | 'process', token?: string): Promise<Taken> {
+    switch (item.kind) {
+      case 'hold':
+        return this.#takeHold(item.hold, origin, token);
+      case 'withdrawn':
+        // A peer may not loosen anything on its word: only who asked for the hold has what its id is the hash of.
+        if (holdIdOf(item.token) !== item.id) return 'refused';
+        if (this.#ended.has(item.id)) return 'known';
+        await this.#withdrawn(item.id, item.token, origin === 'peer' ? 'told' : undefined, origin === 'peer');
+        return 'taken';
+      case 'state':
+        return this.#takeState(item, origin);
+    }
+  }
+
+  async #takeHold(hold: Hold, origin: 'peer' | 'process', token?: string): Promise<Taken> {
+    if (this.#ended.has(hold.id)) return 'known';
+    if (this.#holds.has(hold.id)) {
+      if (token !== undefined) this.#tokens.set(hold.id, token);
+      return 'known';
+    }
+    if (this.#holds.size >= mostHolds) return 'refused';
+    this.#add(hold, token);
+    if (origin === 'peer') {
+      this.#options.onItem({ kind: 'hold', hold }, 'told');
+      await this.#options.files?.write({ hold, token, isWithdrawn: false });
+    }
+    return 'taken';
+  }
+
+  #takeState(item: PeerItem & { readonly kind: 'state' }, origin: 'peer' | 'process'): Taken {
+    const { key: name, state } = item;
+    const key = this.#options.held(name);
+    const isNews = key !== undefined && state.generation > key.generation && isOfKey(key, state);
+    if (isNews) {
+      const before = this.#told.get(key);
+      const merged = before === undefined ? state : strictest(before.state, state);
+      this.#told.set(key, { state: merged, sinceMs: before?.sinceMs ?? performance.now() });
+      this.#put(name, key);
+    }
+    // Another process may have in memory what this one has not.
+    if (origin === 'peer') this.#options.onItem(item, 'told');
+    return isNews ? 'taken' : 'ignored';
+  }
+
+  /** Puts what is in force on a key that was just read of the store. */
+  read(name: KeyName, key: Keyring): Keyring {
+    const settled = this.of(name).filter(({ id }) => key.stored?.holds?.includes(id) === true);
+    for (const { id } of settled) this.settled(id);
+    const before = this.#options.held(name);
+    const told = before === undefined ? undefined : this.#told.get(before);
+    // A standby of the store may lag behind what a peer has seen of its leader.
+    if (
+      told !== undefined &&
+      !this.#isOver(told) &&
+      told.state.generation > key.generation &&
+      isOfKey(key, told.state)
+    )
+      this.#told.set(key, told);
+    this.#put(name, key);
+    return key;
+  }
+
+  /** The store was read, and has the same record as before. */
+  confirm(name: KeyName, key: Keyring): void {
+    const told = this.#told.get(key);
+    if (told !== undefined && this.#isOver(told)) this.#told.delete(key);
+    this.#put(name, key);
+  }
+
+  /** The store has it, or has no such key. */
+  settled(id: string, isTold = false): void {
+    if (this.#ended.has(id) || !this.#holds.has(id)) return;
+    this.#end(id, undefined);
+    if (!isTold) this.#options.onSettled(id);
+    void this.#options.files?.remove(id).catch(() => undefined);
+  }
+
+  #isOver({ sinceMs }: Told): boolean {
+    return performance.now() - sinceMs > this.#options.lapseMs;
+  }
+
+  #put(name: KeyName, key: Keyring): void {
+    const told = this.#told.get(key);
+    const holds = this.of(name).filter(({ createdAt, keyId: id }) => isOfKey(key, { id, createdAt }));
+    const { first, stored } = key;
+    const base = () => newKeyring(first, { by: first.createdBy, at: 0 });
+    key.restrict(restrained(stored, base, holds, told === undefined ? [] : [told.state]));
+  }
+
+  #add(hold: Hold, token: string | undefined): void {
+    this.#holds.set(hold.id, hold);
+    this.#byKey.set(hold.key, [...this.of(hold.key), hold]);
+    if (token !== undefined) this.#tokens.set(hold.id, token);
+    this.#apply(hold.key);
+  }
+
+  async #withdrawn(
+    id: string,
+    token: string,
+    origin: 'here' | 'told' | undefined,
+    isKept: boolean,
+  ): Promise<void> {
+    const hold = this.#holds.get(id);
+    this.#end(id, token);
+    if (origin !== undefined) this.#options.onItem({ kind: 'withdrawn', id, token }, origin);
+    if (hold !== undefined && isKept)
+      await this.#options.files?.write({ hold, token, isWithdrawn: true } satisfies KeptHold);
+  }
+
+  #end(id: string, token: string | undefined): void {
+    const hold = this.#holds.get(id);
+    this.#holds.delete(id);
+    this.#tokens.delete(id);
+    this.#ended.set(id, { token, at: this.#seconds() });
+    for (const [old, { at }] of this.#ended) {
+      if (this.#ended.size <= mostEnded && at + rememberWithdrawnSeconds > this.#seconds()) break;
+      this.#ended.delete(old);
+    }
+    if (hold === undefined) return;
+    const left = this.of(hold.key).filter((each) => each.id !== id);
+    if (left.length === 0) this.#byKey.delete(hold.key);
+    else this.#byKey.set(hold.key, left);
+    this.#apply(hold.key);
+  }
+
+  /** Puts what is held on every key in memory. */
+  applyAll(): void {
+    for (const name of this.#byKey.keys()) this.#apply(name);
+  }
+
+  #apply(name: KeyName): void {
+    const key = this.#options.held(name);
+    if (key !== undefined) this.#put(name, key);
+  }
+
+  #seconds(): number {
+    return Math.floor(this.#options.now() / 1000);
+  }
+}
+
+function isSameChange(one: HoldChange, other: HoldChange): boolean {
+  if (one.kind !== other.kind) return false;
+  if (one.kind === 'set-version' && other.kind === 'set-version')
+    return one.version === other.version && one.state === other.state;
+  return true;
+}

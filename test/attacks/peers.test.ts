@@ -1,0 +1,366 @@
+/** Who would like to be a peer, and peers that lie: strangers are refused at the door, and no peer can do more than restrict. */
+import { createHash, randomBytes } from 'node:crypto';
+import t, { type Test } from 'tap';
+import { ConfigError } from '../../src/config/index.ts';
+import { isName, parseKeyName } from '../../src/keys/index.ts';
+import type { Keyring } from '../../src/keys/keyring.ts';
+import { askHttp1, askHttp2, within, type Answer } from './client.ts';
+import { authority, credentialsOf, dayMs, hourMs, issue, type Issued } from './pki.ts';
+import { Site, tenantsYaml } from './site.ts';
+
+t.setTimeout(120_000);
+
+const peersName = 'sello-peers.test';
+const peersCa = authority('peers');
+const otherCa = authority('others');
+const admin = issue('admin');
+const client = issue('client', { issuer: peersCa });
+
+const peerCertificate = (over: Parameters<typeof issue>[1] = {}): Issued =>
+  issue('replica', {
+    issuer: peersCa,
+    keyKind: 'p256',
+    extendedKeyUsage: ['serverAuth', 'clientAuth'],
+    dnsNames: [peersName],
+    ...over,
+  });
+const peer = peerCertificate();
+
+const yaml = (peers: object = {}, propagation = '2s'): string =>
+  `version: sello/v1
+probes: off
+propagation: ${propagation}
+listeners:
+  - address: 127.0.0.1:0
+    tls: {cert: server.crt, key: server.key}
+audit: {mode: off}
+peers: ${JSON.stringify({
+    address: '127.0.0.1:0',
+    tls: { cert: 'peer.crt', key: 'peer.key' },
+    ca: 'ca.crt',
+    name: peersName,
+    urls: ['https://127.0.0.1:1'],
+    ...peers,
+  })}
+` +
+  tenantsYaml(
+    { name: 'alpha', clients: { auth: 'off' }, admins: [admin.identity], keys: ['key', 'more'] },
+    { name: 'beta', clients: { auth: 'off' }, admins: [client.identity], keys: ['key'] },
+  );
+
+async function begin(t: Test, peers: object = {}, propagation?: string): Promise<Site> {
+  const site = new Site();
+  t.teardown(() => site.remove());
+  site.write('peer.crt', peer.certificatePem);
+  site.write('peer.key', peer.privateKeyPem);
+  site.write('ca.crt', peersCa.certificatePem);
+  await site.start(yaml(peers, propagation));
+  return site;
+}
+
+function say(site: Site, as: Issued | undefined, path: string, body: unknown): Promise<Answer> {
+  return askHttp1(
+    {
+      port: site.server.peers.port!,
+      ...(as === undefined ? {} : { credentials: credentialsOf(as) }),
+    },
+    {
+      method: 'POST',
+      path: `/peers/v1/${path}`,
+      headers: { 'content-type': 'application/json' },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    },
+  );
+}
+
+const tell = (site: Site, item: unknown, tenant = 'alpha') =>
+  say(site, peer, 'tell', { items: [{ tenant, item }] });
+
+async function issueStatus(site: Site, key = 'key', as = admin): Promise<number> {
+  return (await askHttp2(site.as(as), { method: 'POST', path: `/v1/key/generate/${key}`, body: '{}' }))
+    .status;
+}
+
+const adminCall = (site: Site, path: string) =>
+  askHttp2(site.as(admin), { method: 'POST', path: `/admin/v1/keys/${path}`, body: '{}' });
+
+function inMemory(site: Site, key = 'key', tenant = 'alpha'): Keyring {
+  return site.server.runtime.tenants.get(tenant)!.keys.cache.held(parseKeyName(key))!;
+}
+
+/** What a replica that knows the key as this one does would tell of it. */
+function stateOf(site: Site, over: object = {}, key = 'key'): Record<string, unknown> {
+  const { first, stored } = inMemory(site, key);
+  return {
+    kind: 'state',
+    key,
+    state: {
+      ...(stored === undefined ? {} : { id: stored.id }),
+      createdAt: first.createdAt.seconds,
+      generation: (stored?.generation ?? 0) + 1,
+      state: 'enabled',
+      versions: (stored?.versions ?? [{ state: 'enabled' }]).map(({ state }) => state),
+      minDecryptionVersion: 1,
+      rewrapOnly: false,
+      crossFace: false,
+      ...over,
+    },
+  };
+}
+
+function hold(over: object = {}): {
+  readonly item: Record<string, unknown>;
+  readonly id: string;
+  readonly token: string;
+} {
+  const token = randomBytes(32).toString('hex');
+  const id = createHash('sha256').update(token, 'hex').digest('hex');
+  const item = {
+    kind: 'hold',
+    hold: { id, key: 'key', change: { kind: 'disable' }, by: 'somebody', at: 1, ...over },
+  };
+  return { item, id, token };
+}
+
+t.test('who is no peer is not heard', async (t) => {
+  const site = await begin(t);
+  t.equal((await tell(site, stateOfNobody())).status, 204, 'a peer is');
+  const { metrics } = site.server.info;
+  const strangers: Readonly<Record<string, Issued | undefined>> = {
+    'no certificate': undefined,
+    'of another CA': peerCertificate({ issuer: otherCa }),
+    'made by himself': issue('replica', {
+      keyKind: 'p256',
+      extendedKeyUsage: ['serverAuth', 'clientAuth'],
+      dnsNames: [peersName],
+    }),
+    'a client’s certificate of the same CA': client,
+    'for another name': peerCertificate({ dnsNames: ['other.test'] }),
+    'for every name of the domain': peerCertificate({ dnsNames: ['*.test'] }),
+    'the name as its subject alone': issue(peersName, {
+      issuer: peersCa,
+      keyKind: 'p256',
+      extendedKeyUsage: ['serverAuth', 'clientAuth'],
+    }),
+    'for servers alone': peerCertificate({ extendedKeyUsage: ['serverAuth'] }),
+    'past its end': peerCertificate({
+      notBefore: new Date(Date.now() - 2 * dayMs),
+      notAfter: new Date(Date.now() - hourMs),
+    }),
+  };
+  for (const [who, certificate] of Object.entries(strangers)) {
+    for (const path of ['tell', 'pull'])
+      await t.rejects(say(site, certificate, path, { items: [hold().item] }), `${who}: ${path}`);
+  }
+  t.equal(await issueStatus(site), 200, 'nothing of it is in force');
+  t.match((await metrics.text()).body, /^sello_peer_items_total\{outcome="stranger"\} [1-9]/m);
+});
+
+t.test('with identities, they alone, from the moment of a reload', async (t) => {
+  const other = peerCertificate();
+  const site = await begin(t, { identities: [other.identity], name: undefined });
+  await t.rejects(say(site, peer, 'tell', { items: [] }));
+  t.equal((await say(site, other, 'tell', { items: [] })).status, 204);
+  await site.reload(yaml({ identities: [peer.identity] }));
+  await t.rejects(say(site, other, 'tell', { items: [] }));
+  t.equal((await say(site, peer, 'tell', { items: [] })).status, 204);
+});
+
+t.test('a client of a tenant cannot be listed as a peer', async (t) => {
+  const site = new Site();
+  t.teardown(() => site.remove());
+  const refused: readonly (readonly [object, RegExp])[] = [
+    [{ identities: [admin.identity] }, /client of tenant 'alpha'/],
+    [{ name: undefined }, /'name' or 'identities' is missing/],
+    [{ urls: [] }, /no replica would ever be asked/],
+    [{ urls: ['http://127.0.0.1:1'] }, /no address of a replica/],
+    [{ urls: ['https://127.0.0.1:1/path'] }, /no address of a replica/],
+  ];
+  for (const [peers, words] of refused) {
+    try {
+      site.parse(yaml(peers));
+      t.fail(`${String(words)}: taken`);
+    } catch (error) {
+      t.ok(error instanceof ConfigError);
+      t.match((error as ConfigError).problems.map(({ message }) => message).join('\n'), words);
+    }
+  }
+});
+
+t.test('a peer restricts at once, and loosens nothing', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  t.equal((await adminCall(site, 'key/disable')).status, 200);
+  t.equal(await issueStatus(site), 403);
+  const enabled = stateOf(site, { state: 'enabled', generation: 1_000_000 });
+  t.equal((await tell(site, enabled)).status, 204);
+  t.equal(await issueStatus(site), 403, 'a newer keyring that enables it is not believed');
+  t.equal((await adminCall(site, 'key/enable')).status, 200);
+  t.equal(await issueStatus(site), 200);
+
+  t.equal((await adminCall(site, 'key/rotate')).status, 200);
+  t.equal(await issueStatus(site), 200);
+  const older = stateOf(site, { state: 'disabled', generation: 1 });
+  await tell(site, older);
+  t.equal(await issueStatus(site), 200, 'an older keyring put forward again changes nothing');
+  await tell(site, stateOf(site, { state: 'disabled', id: '0'.repeat(32) }));
+  t.equal(await issueStatus(site), 200, 'and one of another key neither');
+
+  await tell(site, stateOf(site, { state: 'disabled' }));
+  t.equal(await issueStatus(site), 403, 'a newer one that disables it is');
+  await tell(site, stateOf(site, { state: 'enabled', generation: 2_000_000 }));
+  t.equal(await issueStatus(site), 403, 'also when a newer one still says otherwise');
+  t.equal(await issueStatus(site, 'more'), 200);
+});
+
+t.test('what the store never confirms ends, once the store can be read', async (t) => {
+  const site = await begin(t, {}, '400ms');
+  t.equal(await issueStatus(site), 200);
+  await tell(site, stateOf(site, { state: 'disabled', generation: 1_000_000 }));
+  t.equal(await issueStatus(site), 403);
+  t.ok(await within(15_000, async () => (await issueStatus(site)) === 200), 'ten times propagation');
+});
+
+t.test('a hold ends by its token alone', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  const { item, id, token } = hold();
+  await tell(site, item);
+  t.equal(await issueStatus(site), 403);
+  for (const wrong of ['0'.repeat(64), id, token.replace(/.$/, (c) => (c === '0' ? '1' : '0'))])
+    await tell(site, { kind: 'withdrawn', id, token: wrong });
+  t.equal(await issueStatus(site), 403, 'not by a peer’s word');
+  t.match((await site.server.info.metrics.text()).body, /^sello_peer_items_total\{outcome="refused"\} 3$/m);
+  await tell(site, { kind: 'withdrawn', id, token });
+  t.equal(await issueStatus(site), 200);
+  await tell(site, item);
+  t.equal(await issueStatus(site), 200, 'told once more after its end it does not come back');
+});
+
+t.test('what is told of one tenant stays with it', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  t.equal(await issueStatus(site, 'key', client), 200);
+  await tell(site, hold().item, 'beta');
+  t.equal(await issueStatus(site, 'key', client), 403);
+  t.equal(await issueStatus(site), 200, 'the key of the same name of another tenant serves');
+  t.equal((await tell(site, hold().item, 'gamma')).status, 204, 'a tenant that is not here is passed over');
+  t.equal(await issueStatus(site), 200);
+});
+
+t.test('what is no message is refused whole', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  const good = { tenant: 'alpha', item: hold().item };
+  const bad: readonly unknown[] = [
+    '',
+    '{',
+    '[]',
+    { items: 1 },
+    { items: [good, 1] },
+    { items: [good, { tenant: 'alpha' }] },
+    { items: [good, { tenant: '../beta', item: hold().item }] },
+    { items: [good, { tenant: 'alpha', item: { ...hold().item, kind: 'other' } }] },
+    { items: [good, { tenant: 'alpha', item: hold({ key: '../key' }).item }] },
+    { items: [good, { tenant: 'alpha', item: hold({ at: -1 }).item }] },
+    { items: [good, { tenant: 'alpha', item: hold({ id: 'x' }).item }] },
+    { items: [good, { tenant: 'alpha', item: hold({ by: 'x'.repeat(513) }).item }] },
+    { items: [good, { tenant: 'alpha', item: hold({ change: { kind: 'enable' } }).item }] },
+    {
+      items: [
+        good,
+        {
+          tenant: 'alpha',
+          item: hold({ change: { kind: 'set-version', version: 1, state: 'enabled' } }).item,
+        },
+      ],
+    },
+    {
+      items: [
+        good,
+        {
+          tenant: 'alpha',
+          item: hold({ change: { kind: 'set-version', version: 1e9, state: 'disabled' } }).item,
+        },
+      ],
+    },
+    { items: Array.from({ length: 1001 }, () => good) },
+    `{"items":[{"tenant":"alpha","item":{"__proto__":{"kind":"hold"}}}]}`,
+  ];
+  for (const body of bad) {
+    const { status } = await say(site, peer, 'tell', body);
+    t.ok(status === 400 || status === 415, `${String(status)}: ${JSON.stringify(body).slice(0, 60)}`);
+  }
+  t.equal((await say(site, peer, 'tell', `{"items":[],"x":"${'x'.repeat(1_100_000)}"}`)).status, 413);
+  t.equal((await say(site, peer, 'pull', { epoch: 'x', after: 0 })).status, 400);
+  t.equal((await say(site, peer, 'nothing', {})).status, 404);
+  t.equal(await issueStatus(site), 200, 'and nothing of it is in force');
+});
+
+t.test('a peer fills no memory: holds, states and rates have bounds', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  const many = Array.from({ length: 1000 }, (_, i) => ({
+    tenant: 'alpha',
+    item: hold({ key: `k${String(i)}` }).item,
+  }));
+  t.ok(many.every(({ item }) => isName((item['hold'] as { key: string }).key)));
+  t.equal((await say(site, peer, 'tell', { items: many })).status, 204);
+  t.equal((await tell(site, hold().item)).status, 204);
+  t.equal(site.server.runtime.tenants.get('alpha')!.keys.restraints.holds.length, 1000, 'no more than this');
+  t.equal(await issueStatus(site, 'key', client), 200, 'another tenant is served');
+  await tell(site, stateOf(site, { state: 'disabled' }));
+  t.equal(await issueStatus(site), 403, 'and what is told of keys in memory still counts');
+  const state = { tenant: 'alpha', item: stateOfNobody() };
+  const answers = await Promise.all(
+    Array.from({ length: 12 }, () =>
+      say(site, peer, 'tell', { items: Array.from({ length: 1000 }, () => state) }),
+    ),
+  );
+  t.ok(
+    answers.some(({ status }) => status === 429),
+    'more than a peer has to say is put off',
+  );
+});
+
+t.test('a page of what there is to tell goes on where the last one ended, and holds no secret', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  t.equal((await adminCall(site, 'key/disable')).status, 200);
+  const { item } = hold({ key: 'more' });
+  await tell(site, item);
+  const page = JSON.parse((await say(site, peer, 'pull', { epoch: '', after: 0 })).body.toString()) as {
+    epoch: string;
+    next: number;
+    more: boolean;
+    items: { tenant: string; item: { kind: string } }[];
+  };
+  t.match(page, {
+    more: false,
+    items: [
+      { tenant: 'alpha', item: { kind: 'state' } },
+      { tenant: 'alpha', item },
+    ],
+  });
+  const again = JSON.parse(
+    (await say(site, peer, 'pull', { epoch: page.epoch, after: page.next })).body.toString(),
+  ) as typeof page;
+  t.strictSame(again.items, []);
+  t.notMatch(JSON.stringify(page), /fingerprint|place|token/);
+});
+
+function stateOfNobody(): Record<string, unknown> {
+  return {
+    kind: 'state',
+    key: 'nobody',
+    state: {
+      createdAt: 1,
+      generation: 1,
+      state: 'disabled',
+      versions: ['enabled'],
+      minDecryptionVersion: 1,
+      rewrapOnly: false,
+      crossFace: false,
+    },
+  };
+}
