@@ -161,15 +161,16 @@ export class KeyringReader {
     let record: KeyringRecord | undefined;
     try {
       record = found === undefined ? undefined : parseKeyring(found.value);
-      if (first instanceof Placeholder && record === undefined) {
-        if (recorded || !this.hasRecords) throw unreadable('its keyring is gone');
-        // It has one, which this process has not heard of yet.
-        first.wipe();
-        this.expectRecord(name);
-        return await this.find(name, isSecondLook);
-      }
       if (recorded) checkSeen(seen, record);
-      this.#checkValue(record, first);
+      const apart = whyApart(record, first);
+      if (apart !== undefined && !isSecondLook && this.hasRecords) {
+        first?.wipe();
+        // It has a keyring that this process has not heard of yet; or the two were read at once, and written in between.
+        this.expectRecord(name);
+        if (recorded) await delay(secondLookMs);
+        return await this.find(name, recorded);
+      }
+      if (apart !== undefined) throw unreadable(apart);
     } catch (error) {
       first?.wipe();
       if (!hasCode(error, 'SELLO_KEYRING_ROLLED_BACK')) throw error;
@@ -223,25 +224,6 @@ export class KeyringReader {
       });
     }
     return { ...known, versions };
-  }
-
-  /** A keyring belongs to one value. */
-  #checkValue(record: KeyringRecord | undefined, first: First | undefined): void {
-    if (record === undefined || record.state === 'deleting') return;
-    if (record.state === 'deleted') {
-      if (first !== undefined)
-        throw unreadable(
-          'the key was deleted, and a value is at its place again: delete it once more, or restore its keyring',
-        );
-      return;
-    }
-    if (first === undefined) {
-      if (record.state !== 'creating') throw unreadable('the value of version 1 is gone, its keyring is not');
-      return;
-    }
-    // A keyring of the Transit face that was begun is looked at by who settles it.
-    if (record.state === 'creating' && record.transit !== undefined) return;
-    if (!isOfRecord(record, first)) throw unreadable('the value is not the one its keyring was made for');
   }
 
   /** @throws SelloError SELLO_KEYRING_ROLLED_BACK when `record` is older than one seen before */
@@ -314,6 +296,21 @@ export class KeyringReader {
   get #records(): RecordStore {
     return this.#store.records!;
   }
+}
+
+/** A keyring belongs to one value. @returns why these two are not each other's */
+function whyApart(record: KeyringRecord | undefined, first: First | undefined): string | undefined {
+  if (record === undefined) return first instanceof Placeholder ? 'its keyring is gone' : undefined;
+  if (record.state === 'deleting') return undefined;
+  if (record.state === 'deleted')
+    return first === undefined
+      ? undefined
+      : 'the key was deleted, and a value is at its place again: delete it once more, or restore its keyring';
+  if (first === undefined)
+    return record.state === 'creating' ? undefined : 'the value of version 1 is gone, its keyring is not';
+  // A keyring of the Transit face that was begun is looked at by who settles it.
+  if (record.state === 'creating' && record.transit !== undefined) return undefined;
+  return isOfRecord(record, first) ? undefined : 'the value is not the one its keyring was made for';
 }
 
 /** Whether a keyring was made for this value. */

@@ -167,7 +167,10 @@ export function testTransitKeys(kind: string, openTwo: OpenTwo, isInCustody = fa
     );
     for (const outcome of outcomes)
       if (outcome.status === 'rejected')
-        t.ok(hasCode(outcome.reason, 'SELLO_KEY_EXISTS'), String(outcome.reason));
+        t.ok(
+          hasCode(outcome.reason, 'SELLO_KEY_EXISTS'),
+          `${String(outcome.reason)} ${String((outcome.reason as { detail?: string }).detail)}`,
+        );
     const sealed = await Promise.all(
       makers.map(async (keys) => keys.encrypt(name, message, context, 'transit')),
     );

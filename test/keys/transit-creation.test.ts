@@ -176,3 +176,45 @@ for (const [past, prepare] of Object.entries(pasts)) {
     },
   );
 }
+
+for (const readFirst of ['value', 'keyring'] as const)
+  void t.test(
+    `read while it is made and settled, the ${readFirst} before and the other after: it is there`,
+    async (t) => {
+      const store = new MemoryKeystore();
+      const made = Promise.withResolvers<undefined>();
+      const begun = Promise.withResolvers<undefined>();
+      let reads = 0;
+      /** The first two reads of a look: one before the key is made, one after. */
+      const around = async <T>(isFirst: boolean, read: () => Promise<T>): Promise<T> => {
+        if (++reads > 2) return read();
+        if (!isFirst) await made.promise;
+        const result = await read().finally(() => isFirst && begun.resolve(undefined));
+        await made.promise;
+        return result;
+      };
+      const { store: plainStore } = interrupted(store, Infinity, async () => undefined);
+      const slow: Keystore = {
+        ...plainStore,
+        read: (key) =>
+          key === name ? around(readFirst === 'value', () => store.read(key)) : store.read(key),
+        records: {
+          ...plainStore.records!,
+          read: (path) =>
+            path === `keyrings/${name}`
+              ? around(readFirst === 'keyring', () => store.records.read(path))
+              : store.records.read(path),
+        },
+      };
+      const reader = processOn(slow);
+      await t.rejects(async () => reader.transitSettings(other, false), 'it knows which keyrings there are');
+      reader.forget(name); // and is told of this one
+      const use = Promise.resolve(reader.encrypt(name, message, context, 'transit'));
+      use.catch(() => undefined);
+      await begun.promise;
+      await processOn(store).createForTransit(name, plain, 'x');
+      made.resolve(undefined);
+      const sealed = await use;
+      t.ok((await processOn(store).unwrap(name, sealed, context, 'transit')).equals(message));
+    },
+  );
