@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { takeRandom } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, RecordStore, StoredRecord } from '../keystores/contract.ts';
+import { recordNames } from '../keystores/records.ts';
 import { CustodyHead, isCustodyHead, parseCustodyHead } from './custody-head.ts';
 import { keyIdBytes } from './envelope.ts';
 import { formatKeyring, parseKeyring, type KeyringRecord, type VersionRecord } from './keyring-record.ts';
@@ -47,8 +48,6 @@ export interface Found {
   /** What stands at the key's own place. */
   readonly first: First | undefined;
 }
-
-const listPage = 1024;
 
 /** Before a keyring is called older than it was. */
 const secondLookMs = 250;
@@ -130,15 +129,7 @@ export class KeyringReader {
     const readMs = performance.now();
     if (this.#acceptedAt === 0) this.#acceptedAt = (await this.#readAcceptance()) || 1;
     const names = new Set<string>();
-    let after: string | undefined;
-    do {
-      const page = await records.list(keyringFolder, {
-        limit: listPage,
-        ...(after === undefined ? {} : { after }),
-      });
-      for (const name of page.names) names.add(name);
-      after = page.more ? page.names.at(-1) : undefined;
-    } while (after !== undefined);
+    for await (const name of recordNames(records, keyringFolder)) names.add(name);
     // What was seen once is looked for again: a record that vanished is not "no keyring".
     for (const name of this.#seen.keys()) names.add(name);
     this.#index = names;

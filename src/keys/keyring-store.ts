@@ -5,6 +5,7 @@
 import { takeRandom } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { KeyCustody, Keystore } from '../keystores/contract.ts';
+import { removeRecords } from '../keystores/records.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
 import { CustodyHead, formatCustodyHead } from './custody-head.ts';
 import { CustodyKeys, custodyContext } from './custody-keys.ts';
@@ -47,7 +48,6 @@ import {
   type KeyChange,
 } from './transitions.ts';
 
-const listPage = 1024;
 /** When two change one keyring at once. */
 const mostAttempts = 5;
 /** A key that is not finished after this long never will be by who began it. */
@@ -611,18 +611,8 @@ export class KeyringStore {
     };
   }
 
-  async #removeVersions(id: string): Promise<void> {
-    const folder = `versions/${id}`;
-    for (;;) {
-      const { names } = await this.#store.records!.list(folder, { limit: listPage });
-      if (names.length === 0) return;
-      for (const name of names) {
-        const found = await this.#store.records!.read(`${folder}/${name}`);
-        if (found === undefined) continue;
-        found.value.fill(0);
-        await this.#store.records!.delete(`${folder}/${name}`, found.revision);
-      }
-    }
+  #removeVersions(id: string): Promise<void> {
+    return removeRecords(this.#store.records!, `versions/${id}`);
   }
 }
 

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Face } from '../access/operations.ts';
 import type { CacheConfig } from '../config/model.ts';
 import { inSpan } from '../correlation.ts';
+import { eachOf } from '../concurrency.ts';
 import { wipe } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, ListOptions, NamePage, RecordStore } from '../keystores/index.ts';
@@ -197,12 +198,7 @@ export class TenantKeys {
     // Also where the store cannot be asked: a key that was loaded while a hold came in.
     this.restraints.applyAll();
     await this.#keyrings.reader.refreshIndex().catch(() => undefined);
-    const waiting = this.#cache.entries();
-    const work = async (): Promise<void> => {
-      for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop())
-        await this.#compare(...entry);
-    };
-    await Promise.all(Array.from({ length: revalidatedAtOnce }, work));
+    await eachOf(this.#cache.entries(), revalidatedAtOnce, ([name, key]) => this.#compare(name, key));
   }
 
   async #compare(name: KeyName, key: Keyring): Promise<void> {
