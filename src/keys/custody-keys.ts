@@ -9,7 +9,7 @@
  * and its stay in memory; nothing bounds what it opens but the life of its master key.
  */
 import { hash } from 'node:crypto';
-import { takeRandom, wipe, type PreparedHmac } from '../crypto/index.ts';
+import { framed, takeRandom, wipe, type PreparedHmac } from '../crypto/index.ts';
 import { eachOf } from '../concurrency.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { CustodyMode, KeyCustody, RecordStore, Unwrapped } from '../keystores/contract.ts';
@@ -64,18 +64,8 @@ export function custodyContext(
   keyId: string,
   ...more: Buffer[]
 ): Buffer {
-  const parts = [
-    Buffer.from(`sello custody ${purpose} v1`),
-    Buffer.from(tenant),
-    Buffer.from(keyId, 'hex'),
-    ...more,
-  ];
-  const framed = parts.flatMap((part) => {
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(part.length);
-    return [length, part];
-  });
-  return hash('sha256', Buffer.concat(framed), 'buffer');
+  const label = Buffer.from(`sello custody ${purpose} v1`);
+  return hash('sha256', framed(label, Buffer.from(tenant), Buffer.from(keyId, 'hex'), ...more), 'buffer');
 }
 
 export class CustodyKeys {
