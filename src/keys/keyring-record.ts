@@ -155,9 +155,9 @@ export function parseKeyring(value: Buffer): KeyringRecord {
   return rest as KeyringRecord;
 }
 
-const hexId = new RegExp(`^[0-9a-f]{${2 * keyIdBytes}}$`);
+export const hexId = new RegExp(`^[0-9a-f]{${2 * keyIdBytes}}$`);
 const fingerprintPattern = /^[0-9a-f]{32}$/;
-const keyStates: ReadonlySet<KeyState> = new Set([
+export const keyStates: ReadonlySet<KeyState> = new Set([
   'enabled',
   'disabled',
   'pending-deletion',
@@ -165,7 +165,12 @@ const keyStates: ReadonlySet<KeyState> = new Set([
   'deleting',
   'deleted',
 ]);
-const versionStates: ReadonlySet<VersionState> = new Set(['enabled', 'disabled', 'compromised', 'destroyed']);
+export const versionStates: ReadonlySet<VersionState> = new Set([
+  'enabled',
+  'disabled',
+  'compromised',
+  'destroyed',
+]);
 const placePattern = /^[0-9a-z.]{1,64}$/;
 
 function isVersion(value: unknown): value is VersionRecord {
@@ -218,7 +223,8 @@ function isHoldList(value: unknown): value is readonly string[] {
   );
 }
 
-function isCount(value: unknown): value is number {
+/** A whole number, not negative. */
+export function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 

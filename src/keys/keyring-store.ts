@@ -196,7 +196,7 @@ export class KeyringStore {
       if (hasCode(error, 'SELLO_KEY_EXISTS')) await keys.delete(id).catch(() => undefined);
       throw error;
     }
-    await this.#placeHead(name, head);
+    await this.#place(name, head);
   }
 
   /** Puts the value to a keyring of the Transit face that was begun. @returns false when there is none */
@@ -215,26 +215,25 @@ export class KeyringStore {
         key.wipe();
         value.wipe();
       }
-    } else await this.#placeHead(name, await this.#newHead(record.id, facts, custody.keys));
+    } else await this.#place(name, await this.#newHead(record.id, facts, custody.keys));
     return true;
   }
 
   async #placeValue(name: KeyName, value: Placeholder): Promise<void> {
     const stored = formatPlaceholder(value);
     try {
-      await this.#store.create(name, stored);
-    } catch (error) {
-      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error; // somebody else finished it
+      await this.#place(name, stored);
     } finally {
       stored.fill(0);
     }
   }
 
-  async #placeHead(name: KeyName, head: Buffer): Promise<void> {
+  /** Puts what belongs at a key's own place, unless somebody else has finished it. */
+  async #place(name: KeyName, stored: Buffer): Promise<void> {
     try {
-      await this.#store.create(name, head);
+      await this.#store.create(name, stored);
     } catch (error) {
-      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error; // somebody else finished it
+      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error;
     }
   }
 
