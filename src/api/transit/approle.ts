@@ -3,7 +3,7 @@
  * hash alone, with its end, the logins left and the networks it may come from.
  */
 import { hash } from 'node:crypto';
-import { blockHolds, parseCidr, parseIp } from '../../access/cidr.ts';
+import { parseCidr } from '../../access/cidr.ts';
 import { equalSecrets, framed, takeRandom } from '../../crypto/index.ts';
 import { hasCode, SelloError } from '../../errors.ts';
 import type { ApproleRole } from '../../config/model.ts';
@@ -11,7 +11,7 @@ import { recordNames, removeRecord, type RecordStore } from '../../keystores/ind
 import { fault, noContent, notFound, type VaultAnswer } from './answers.ts';
 import { numberField, secondsField, textField } from './fields.ts';
 import type { TransitCall } from './call.ts';
-import { checkSource, grant, identityOfRole, refused } from './logins.ts';
+import { checkSource, grant, identityOfRole, isFrom, refused, uuidForm } from './logins.ts';
 import type { Handler, Parameters, TransitRoute } from './routes.ts';
 
 interface SecretId {
@@ -33,12 +33,10 @@ const maxSources = 64;
 
 const wrongLogin = 'invalid role or secret ID';
 
-/** The form of a UUID, as clients know role ids. */
 export function roleIdOf(call: TransitCall, name: string, role: ApproleRole): string {
   if (role.roleId !== undefined) return role.roleId;
   const parts = ['sello approle role id v1', call.tenant.name, name].map((part) => Buffer.from(part));
-  const digest = hash('sha256', framed(...parts), 'hex');
-  return digest.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+  return uuidForm(hash('sha256', framed(...parts), 'hex'));
 }
 
 function roleOf(call: TransitCall, { role: name = '' }: Parameters): ApproleRole {
@@ -74,7 +72,6 @@ const login: Handler = async (call, _parameters, body) => {
     identity: identityOfRole(call.tenant.name, 'approle', name),
     policy: role.policy,
     metadata: { ...secret.metadata, role_name: name },
-    displayName: 'approle',
     ttlMs: role.ttlMs,
     maxTtlMs: role.maxTtlMs,
   });
@@ -93,12 +90,7 @@ async function used(call: TransitCall, role: string, secretId: string): Promise<
       await removeRecord(records, path);
       throw refused(call, 'secret id has expired', wrongLogin);
     }
-    const address = parseIp(call.admission.sourceIp ?? '');
-    const isInside = secret.sources.some((text) => {
-      const block = parseCidr(text);
-      return block !== undefined && address !== undefined && blockHolds(block, address);
-    });
-    if (secret.sources.length > 0 && !isInside)
+    if (!isFrom(call, secret.sources))
       throw refused(call, 'secret id from a network it does not name', wrongLogin);
     if (secret.usesLeft === 0) return secret;
     try {
@@ -135,8 +127,7 @@ const makeSecretId: Handler = async (call, parameters, body) => {
   if (role.secretIdUses !== 0 && (uses === 0 || uses > role.secretIdUses))
     throw fault(400, 'num_uses cannot be more than that of the role');
   const sources = sourcesOf(fields['cidr_list']);
-  const random = takeRandom(16).toString('hex');
-  const secretId = random.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  const secretId = uuidForm(takeRandom(16).toString('hex'));
   const accessor = takeRandom(16).toString('hex');
   const now = Math.floor(Date.now() / 1000);
   const secret: SecretId = {
