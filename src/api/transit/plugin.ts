@@ -14,7 +14,9 @@ import { endTrace, traceRequest, type RequestTrace } from '../../server/request-
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import { BodyDeadline } from '../kes/body-deadline.ts';
-import { readBody, type Declared, type RawRequest } from '../kes/body.ts';
+import { notFound } from '../kes/answers.ts';
+import { wholeBody, type Declared, type RawRequest } from '../kes/body.ts';
+import { allMethods } from '../kes/routes.ts';
 import { send, type Answer } from '../objects/answers.ts';
 import type { RawResponse } from '../objects/call.ts';
 import {
@@ -79,23 +81,12 @@ export interface TransitPluginOptions {
 }
 
 const listRoutedAs = 'LINK';
-const allMethods = [
-  'GET',
-  'HEAD',
-  'POST',
-  'PUT',
-  'DELETE',
-  'PATCH',
-  'OPTIONS',
-  'TRACE',
-  listRoutedAs,
-] as const;
 
 export function transitPlugin(app: FastifyInstance, options: TransitPluginOptions, done: () => void): void {
   const exchange = new TransitExchange(options);
   app.addHttpMethod(listRoutedAs, { hasBody: false });
   app.route({
-    method: [...allMethods] as never,
+    method: [...allMethods, listRoutedAs] as never,
     url: anyPath,
     handler: (request, reply) => exchange.serve(request, reply),
   });
@@ -107,14 +98,6 @@ const maxBodyBytes = 8 * 1_048_576;
 
 /** Ended tokens are removed so often. */
 const sweepEveryMs = 15 * 60_000;
-
-/** Answered to tenants without this face: as if there were none, in KES's words. */
-const absent: Answer = {
-  status: 404,
-  type: 'text/plain; charset=utf-8',
-  headers: { 'x-content-type-options': 'nosniff' },
-  body: Buffer.from('404 page not found\n'),
-};
 
 /** What is known of a request before it is looked at. */
 interface Begun {
@@ -206,16 +189,10 @@ class TransitExchange {
       recordStranger: (record) => this.#gate.serverAudit.append(record),
       auditNow: () => this.#gate.runtime.tenants.get(tenant.name)?.audit ?? tenant.audit,
     });
-    let hasQuota = false;
+    let leave: (() => void) | undefined;
     let secrets: SecretFields | undefined;
     try {
-      if (this.#gate.overloaded) throw new SelloError('SELLO_RATE_LIMITED');
-      if (!tenant.quota.enter(performance.now())) {
-        await tenant.quota.holdRefusal();
-        throw new SelloError('SELLO_RATE_LIMITED');
-      }
-      hasQuota = true;
-      if (tenant.audit.trouble !== undefined) throw new SelloError('SELLO_AUDIT_UNAVAILABLE');
+      leave = await this.#gate.enter(tenant);
       if (call.records === undefined)
         throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
           detail: `the ${tenant.keys.store.kind} keystore has no place for what this face keeps`,
@@ -243,7 +220,7 @@ class TransitExchange {
       return await this.#fail(call, error);
     } finally {
       secrets?.wipe();
-      if (hasQuota) tenant.quota.leave();
+      leave?.();
     }
   }
 
@@ -280,13 +257,11 @@ class TransitExchange {
   }
 
   #bodyOf(raw: TransitRaw): Promise<Buffer> {
-    return new Promise((resolve, reject) => {
-      readBody(raw, raw.sello!.declared, maxBodyBytes, this.#deadline, (body) => {
-        if (body === undefined) reject(fault(400, 'the body did not arrive'));
-        else if (body.oversize) reject(fault(413, 'error parsing JSON: http: request body too large'));
-        else resolve(body.bytes);
-      });
-    });
+    return wholeBody(raw, raw.sello!.declared, maxBodyBytes, this.#deadline, (why) =>
+      why === 'lost'
+        ? fault(400, 'the body did not arrive')
+        : fault(413, 'error parsing JSON: http: request body too large'),
+    );
   }
 
   async #fail(call: TransitCall, error: unknown): Promise<Answer> {
@@ -307,7 +282,8 @@ class TransitExchange {
   /** Nobody's request, or one to a tenant that has no such face. */
   #refuse(raw: TransitRaw, target: TransitTarget, admission: Admission, startMs: number): Answer {
     const hasFace = admission.refusal !== undefined || admission.tenant?.config.transit !== undefined;
-    const answer = hasFace ? answerOfFault(permissionDenied()) : absent;
+    // To tenants without this face, as if there were none, in KES's words.
+    const answer = hasFace ? answerOfFault(permissionDenied()) : notFound;
     const { refusal } = admission;
     const record: AuditRecord = {
       timeMs: Date.now(),
