@@ -74,6 +74,8 @@ export interface VersionRange {
   readonly latest: number;
   /** Who names a version to seal with may name no lower one. 0: as {@link least}. */
   readonly leastSealing: number;
+  /** Of the newest version. */
+  readonly algorithm: KeyAlgorithm;
 }
 
 /** Peers that are known, and those that took what this process had to tell. */
@@ -804,8 +806,9 @@ export class TenantKeys {
   }
 }
 
-function rangeOf({ record }: Keyring): VersionRange {
+function rangeOf({ first, record }: Keyring): VersionRange {
   return {
+    algorithm: record?.versions.at(-1)?.algorithm ?? first.algorithm,
     least: record?.minDecryptionVersion ?? 1,
     latest: record?.versions.length ?? 1,
     leastSealing: record?.transit?.minEncryptionVersion ?? 0,

@@ -123,6 +123,18 @@ async function toOpen(
   return { ciphertext: bytes, binding, told };
 }
 
+/** Work that opens something. What is not authentic is told in the words of the key's cipher. */
+async function opening<Done>(call: TransitCall, key: KeyName, work: () => Promise<Done>): Promise<Done> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!hasCode(error, 'SELLO_CIPHERTEXT_NOT_AUTHENTIC')) throw error;
+    const { algorithm } = await call.tenant.keys.versionRange(key);
+    if (algorithm !== 'ChaCha20') throw error;
+    throw fault(400, 'chacha20poly1305: message authentication failed', 'SELLO_CIPHERTEXT_NOT_AUTHENTIC');
+  }
+}
+
 /** A version that the caller named; undefined: the newest. @throws VaultFault */
 export function versionToSeal(
   call: TransitCall,
@@ -256,11 +268,13 @@ export const decrypt: EngineHandler<typeof decryptFields> = {
     const key = keyNamed(name);
     const batch = admit(call, 'unwrap', key, () => batchOf(ciphertexts, values()));
     const settings = await call.tenant.keys.transitSettings(key, false);
-    const outcomes = await runEach(call, batch, key, async (item) => {
-      const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
-      const plaintext = await call.tenant.keys.unwrap(key, ciphertext, binding, 'transit');
-      return { subject: { key, context: told, keyVersion: versionOfCiphertext(ciphertext) }, plaintext };
-    });
+    const outcomes = await runEach(call, batch, key, (item) =>
+      opening(call, key, async () => {
+        const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
+        const plaintext = await call.tenant.keys.unwrap(key, ciphertext, binding, 'transit');
+        return { subject: { key, context: told, keyVersion: versionOfCiphertext(ciphertext) }, plaintext };
+      }),
+    );
     // The answer takes the plaintexts over: they are wiped once it is written.
     if (batch.isBatch)
       return batchAnswer(batch, outcomes, (done) =>
@@ -283,16 +297,18 @@ export const rewrap: EngineHandler<typeof rewrapFields> = {
     const key = keyNamed(name);
     const batch = admit(call, 'rewrap', key, () => batchOf({ ...ciphertexts, isStrict: false }, values()));
     const settings = await call.tenant.keys.transitSettings(key, true);
-    const outcomes = await runEach(call, batch, key, async (item) => {
-      const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
-      if (item.nonce.length > 0) throw fault(400, nonceRefused);
-      const version = await versionToSeal(call, key, item.version);
-      const one = { ciphertext, context: binding, face: 'transit' as const, version };
-      const [rewrapped] = await call.tenant.keys.rewrap(key, [one]);
-      if (rewrapped === undefined) throw new SelloError('SELLO_INTERNAL');
-      if ('error' in rewrapped) throw rewrapped.error;
-      return sealedAs(key, told, rewrapped.ciphertext);
-    });
+    const outcomes = await runEach(call, batch, key, (item) =>
+      opening(call, key, async () => {
+        const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
+        if (item.nonce.length > 0) throw fault(400, nonceRefused);
+        const version = await versionToSeal(call, key, item.version);
+        const one = { ciphertext, context: binding, face: 'transit' as const, version };
+        const [rewrapped] = await call.tenant.keys.rewrap(key, [one]);
+        if (rewrapped === undefined) throw new SelloError('SELLO_INTERNAL');
+        if ('error' in rewrapped) throw rewrapped.error;
+        return sealedAs(key, told, rewrapped.ciphertext);
+      }),
+    );
     return sealedAnswer(batch, outcomes, true);
   },
 };
