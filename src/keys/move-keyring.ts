@@ -7,6 +7,7 @@ import type { Keystore, RecordStore } from '../keystores/contract.ts';
 import { isCustodyHead } from './custody-head.ts';
 import { parseKeyring } from './keyring-record.ts';
 import { pathOf } from './keyring-reader.ts';
+import { isScheduled, KeyringSchedule } from './keyring-schedule.ts';
 import type { KeyName } from './names.ts';
 
 const listPage = 1024;
@@ -30,9 +31,9 @@ export async function moveKeyring(from: Keystore, to: Keystore, name: KeyName): 
     });
   if (known?.id === record.id && known.generation >= record.generation) return;
   await moveVersions(from.records!, to.records, `versions/${record.id}`);
+  // Before the keyring, as everywhere: a run that is stopped here is not taken for done.
+  if (isScheduled(record)) await new KeyringSchedule(to.records).mark(name);
   await to.records.write(path, found.value, there?.revision ?? 0);
-  if (record.rotateAt !== 0 || record.deletion !== undefined)
-    await ensure(to.records, `scheduled/${name}`, Buffer.from('1'));
 }
 
 /** A key whose bytes are with a custodian cannot be copied. @throws SelloError SELLO_KEYRING_UNSUPPORTED */

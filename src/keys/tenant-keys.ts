@@ -74,7 +74,7 @@ export interface VersionRange {
   readonly latest: number;
   /** Who names a version to seal with may name no lower one. 0: as {@link least}. */
   readonly leastSealing: number;
-  /** Of the newest version. */
+  /** Of the newest. */
   readonly algorithm: KeyAlgorithm;
 }
 

@@ -67,6 +67,11 @@ export class AddressBook {
     return this.#states.some((state) => state.address === address);
   }
 
+  /** It is not known to be down. */
+  serves(address: string): boolean {
+    return this.#find(address)?.failure === undefined;
+  }
+
   /** The rest of a call goes to `address`, and later calls too. */
   prefer(address: string): void {
     const at = this.#states.findIndex((state) => state.address === address && state.failure === undefined);

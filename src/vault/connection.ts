@@ -347,15 +347,15 @@ export class VaultConnection {
               mayLogInAgain,
             })
           : failure;
-      if (next !== 'again') throw next;
+      if (next !== 'again' && next !== 'waited') throw next;
       if (failure.problem === 'forbidden') mayLogInAgain = false;
       // Bounded by its time, not by their number.
-      if (failure.problem === 'no-active-node') attempt--;
+      if (next === 'waited') attempt--;
     }
     throw failure ?? new VaultError({ problem: 'failed', action });
   }
 
-  /** What to do after an answer that is a refusal: `again` once it makes sense, or the error to throw. */
+  /** What to do after an answer that is a refusal: `again` once it makes sense, `waited` for an election, or the error to throw. */
   async #afterRefusal(
     failure: VaultError,
     at: {
@@ -367,7 +367,7 @@ export class VaultConnection {
       readonly endMs: number;
       readonly mayLogInAgain: boolean;
     },
-  ): Promise<'again' | VaultError> {
+  ): Promise<'again' | 'waited' | VaultError> {
     const { address, sello, token, endMs } = at;
     const leftMs = endMs - this.#clock.monotonic();
     switch (failure.problem) {
@@ -381,6 +381,9 @@ export class VaultConnection {
       case 'redirected': {
         const target = redirectTarget(at.answer, address);
         if (target !== undefined && target !== address && this.#addresses.has(target)) {
+          // A leader that died is named until another one is found.
+          if (!this.#addresses.serves(target))
+            return this.#awaitElection(failure, address, at.startMs, leftMs);
           this.#addresses.prefer(target);
           return 'again';
         }
@@ -400,14 +403,8 @@ export class VaultConnection {
       case 'uninitialised':
         this.#addresses.fail(address, failure);
         return this.#addresses.pick() === undefined ? failure : 'again';
-      case 'no-active-node': {
-        if (this.#clock.monotonic() - at.startMs < electionMs) {
-          const waited = await this.#pause(electionPollMs * (1 + this.#random()), leftMs, failure);
-          if (waited === 'again') return waited;
-        }
-        this.#addresses.fail(address, failure);
-        return this.#addresses.pick() === undefined ? failure : 'again';
-      }
+      case 'no-active-node':
+        return this.#awaitElection(failure, address, at.startMs, leftMs);
       case 'failed':
         return sello.isRepeatable
           ? this.#pause(staleWaitMs * (1 + this.#random()), leftMs, failure)
@@ -415,6 +412,20 @@ export class VaultConnection {
       default:
         return failure;
     }
+  }
+
+  async #awaitElection(
+    failure: VaultError,
+    address: string,
+    startMs: number,
+    leftMs: number,
+  ): Promise<'again' | 'waited' | VaultError> {
+    if (this.#clock.monotonic() - startMs < electionMs) {
+      const waited = await this.#pause(electionPollMs * (1 + this.#random()), leftMs, failure);
+      if (waited === 'again') return 'waited';
+    }
+    this.#addresses.fail(address, failure);
+    return this.#addresses.pick() === undefined ? failure : 'again';
   }
 
   async #pause(waitMs: number, leftMs: number, failure: VaultError): Promise<'again' | VaultError> {

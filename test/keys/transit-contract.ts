@@ -117,7 +117,7 @@ export function testTransitKeys(kind: string, openTwo: OpenTwo, isInCustody = fa
     t.match(await rewrap(1), { ciphertext: first, from: 1, version: 1 });
     await bounds(() => seal(4), 'SELLO_KEY_VERSION_NOT_FOUND', 'one that is not there');
     await one.change(name, { kind: 'set-min-encryption-version', version: 2 }, 'alice');
-    t.same(await one.versionRange(name), { least: 1, latest: 3, leastSealing: 2 });
+    t.same(await one.versionRange(name), { least: 1, latest: 3, leastSealing: 2, algorithm: 'AES256' });
     await bounds(() => seal(1), 'SELLO_KEY_VERSION_TOO_OLD', 'below the minimum for sealing');
     t.match(
       await rewrap(1),

@@ -104,6 +104,18 @@ async function ciphertextOf(
   }
 }
 
+/** Vault's words for what is not authentic are those of the key's cipher. */
+async function opening<T>(call: TransitCall, key: KeyName, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!hasCode(error, 'SELLO_CIPHERTEXT_NOT_AUTHENTIC')) throw error;
+    const { algorithm } = await call.tenant.keys.versionRange(key);
+    if (algorithm !== 'ChaCha20') throw error;
+    throw fault(400, 'chacha20poly1305: message authentication failed', 'SELLO_CIPHERTEXT_NOT_AUTHENTIC');
+  }
+}
+
 /** What Vault's ciphertexts begin with: a nonce. */
 const leastCiphertextBytes = 12;
 
@@ -121,18 +133,6 @@ async function toOpen(
   if (versionOfCiphertext(bytes) !== version)
     throw new SelloError('SELLO_CIPHERTEXT_NOT_AUTHENTIC', { detail: 'the number in its text was changed' });
   return { ciphertext: bytes, binding, told };
-}
-
-/** Work that opens something. What is not authentic is told in the words of the key's cipher. */
-async function opening<Done>(call: TransitCall, key: KeyName, work: () => Promise<Done>): Promise<Done> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!hasCode(error, 'SELLO_CIPHERTEXT_NOT_AUTHENTIC')) throw error;
-    const { algorithm } = await call.tenant.keys.versionRange(key);
-    if (algorithm !== 'ChaCha20') throw error;
-    throw fault(400, 'chacha20poly1305: message authentication failed', 'SELLO_CIPHERTEXT_NOT_AUTHENTIC');
-  }
 }
 
 /** A version that the caller named; undefined: the newest. @throws VaultFault */
