@@ -16,7 +16,6 @@ import type { Tenant } from '../../tenants/tenant.ts';
 import { BodyDeadline } from '../kes/body-deadline.ts';
 import { readBody, type Declared } from '../kes/body.ts';
 import { errorAnswer, send, type Answer } from './answers.ts';
-import { countBuffersWithHeap } from './collection.ts';
 import { ObjectCall, type RawRequest, type RawResponse } from './call.ts';
 import { issue, unwrap } from './data-keys.ts';
 import { openApiDocument } from './openapi.ts';
@@ -310,7 +309,6 @@ class ObjectsExchange {
   #stateOf(tenant: Tenant): TenantState {
     let state = this.#states.get(tenant.keys);
     if (state === undefined) {
-      countBuffersWithHeap();
       const { propagationMs } = this.#gate.runtime.config;
       const { maxAgeMs, maxObjects } = tenant.config.objects!.bucketKeys;
       // A data key in memory outlives its master key by no more than any other use of it may.
