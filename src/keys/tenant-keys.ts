@@ -403,6 +403,16 @@ export class TenantKeys {
     return this.#with(name, (key) => this.#open(name, key, ciphertext, context, face, false));
   }
 
+  /** As {@link unwrap}, for a data key that seals nothing more and leaves to nobody: what opens for rewrapping alone opens here. */
+  unwrapToRewrap(
+    name: KeyName,
+    ciphertext: Buffer,
+    context: Buffer,
+    face: Face = 'kes',
+  ): Buffer | Promise<Buffer> {
+    return this.#with(name, (key) => this.#open(name, key, ciphertext, context, face, true));
+  }
+
   /** All or nothing: one that does not open fails the batch, and nothing of it is released. */
   unwrapAll(
     name: KeyName,

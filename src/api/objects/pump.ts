@@ -4,6 +4,7 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import type { Engine } from '../../sse/streams.ts';
+import { countStreamed } from './collection.ts';
 import { processTurns } from './turns.ts';
 
 export interface PumpOptions {
@@ -92,6 +93,7 @@ class Pump {
     this.#movedMs = performance.now();
     this.#bytesIn += chunk.length;
     this.#work((out) => this.#options.engine.update(chunk, out));
+    countStreamed(chunk.length);
     if (processTurns.took(chunk.length) && !this.#isDone) this.#hold();
   };
 

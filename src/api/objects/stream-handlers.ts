@@ -86,7 +86,7 @@ export async function seal(call: ObjectCall, parameters: ReadonlyMap<string, str
   const { object, headers } =
     part === undefined
       ? await sealNew(call, place, decisionOf(call, place))
-      : await openExisting(call, place, envelopeOfHeader(call), customerKeyOfPart(call), 'seal', true);
+      : await openExisting(call, place, envelopeOfHeader(call), customerKeyOfPart(call), 'seal part');
   try {
     const { engine } = object.seal({ aead: call.objects.cipher, ...(part === undefined ? {} : { part }) });
     const plainLength = call.contentLength;

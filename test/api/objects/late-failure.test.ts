@@ -183,3 +183,68 @@ for (const [over, ask] of Object.entries({ 'HTTP/1.1': over1, 'HTTP/2': over2 })
     );
   }
 }
+
+for (const [over, ask] of Object.entries({ 'HTTP/1.1': over1, 'HTTP/2': over2 })) {
+  t.test(`an object in parts is the uploads of its manifest, whole and by range: ${over}`, async (t) => {
+    const begun = await site.post('multipart/begin', {});
+    const envelope = String(begun.headers['x-sello-envelope']);
+    const send = async (part: number, message: Buffer) =>
+      (await site.post('seal', { part: String(part) }, { 'x-sello-envelope': envelope }, message)).body;
+    const messages = [randomBytes(2 * segmentBytes), randomBytes(segmentBytes + 10), randomBytes(200_000)];
+    const [first, second, third] = [
+      await send(1, messages[0]!),
+      await send(2, messages[1]!),
+      await send(3, messages[2]!),
+    ];
+    const sentTwice = await send(2, messages[1]!);
+    const parts = [first, second, third].map((sealed, i) => ({
+      part: i + 1,
+      header: sealed.subarray(0, 80).toString('base64'),
+      tag: sealed.subarray(-16).toString('base64'),
+      sealedLength: sealed.length,
+    }));
+    const body = JSON.stringify({ parts });
+    const manifest = (await site.post('multipart/complete', {}, { 'x-sello-envelope': envelope }, body)).body;
+    const headers = { 'x-sello-envelope': envelope, 'x-sello-manifest-length': String(manifest.length) };
+    const message = Buffer.concat(messages);
+    const damaged = Buffer.from(third);
+    damaged[damaged.length - 1]! ^= 1;
+    const fromThird = messages[0]!.length + messages[1]!.length;
+    for (const [what, sealed, right] of [
+      ['the other upload of a part', [first, sentTwice, third], messages[0]!.length],
+      ['parts swapped', [first, third, second], messages[0]!.length],
+      ['a part left out', [first, third], messages[0]!.length],
+      ['the last tag changed', [first, second, damaged], fromThird + segmentBytes],
+      ['something behind', [first, second, third, Buffer.alloc(20)], message.length - 1],
+    ] as const) {
+      const pieces = [Buffer.concat([manifest, sealed[0]!]), ...sealed.slice(1)];
+      const ended = await ask({}, headers, pieces);
+      t.equal(ended.isWhole, false, what);
+      t.ok(ended.got.length <= right, `${what}: nothing of what is wrong`);
+      t.ok(message.subarray(0, ended.got.length).equals(ended.got), `${what}: authentic`);
+    }
+    const range = `bytes=${fromThird + 5}-${fromThird + segmentBytes + 5}`;
+    const asked = await site.ask({
+      method: 'POST',
+      path: '/objects/v1/plan',
+      headers: { range },
+      body: manifest,
+    });
+    const [[from, to]] = (JSON.parse(asked.body.toString()) as { sealed: [[number, number]] }).sealed;
+    for (const [what, last] of [
+      ['range', third],
+      ['range of a damaged part', damaged],
+    ] as const) {
+      const span = Buffer.concat([first, second, last]).subarray(from, to);
+      const ended = await ask({}, { ...headers, range }, [
+        Buffer.concat([manifest, span.subarray(0, sealedSegment + 90)]),
+        span.subarray(sealedSegment + 90),
+      ]);
+      const wanted = message.subarray(fromThird + 5, fromThird + segmentBytes + 6);
+      t.ok(wanted.subarray(0, ended.got.length).equals(ended.got), `${what}: authentic`);
+      t.equal(ended.isWhole, last === third, what);
+    }
+    const whole = await ask({}, headers, [manifest, first, second, third]);
+    t.ok(whole.isWhole && whole.got.equals(message), 'and what is right is whole');
+  });
+}
