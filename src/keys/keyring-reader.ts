@@ -52,6 +52,17 @@ export interface Found {
 /** Before a keyring is called older than it was. */
 const secondLookMs = 250;
 
+/** In the place of an id, for a fingerprint of a key that has none. */
+const noKeyId = Buffer.alloc(keyIdBytes);
+
+/** A keyring as administrators see it. */
+export interface SeenKeyring extends KeyringRecord {
+  /** The key has no keyring yet. */
+  readonly isImplicit: boolean;
+  /** Of such a key, whose id is drawn anew at each look, unless a custodian has it: tells it from another one made under its name. */
+  readonly valueFingerprint?: string | undefined;
+}
+
 const keyringFolder = 'keyrings';
 const restorePath = 'control/restore';
 
@@ -83,7 +94,7 @@ export class KeyringReader {
   }
 
   /** The keyring as administrators see it; of a key without a record what it amounts to. */
-  async record(name: KeyName): Promise<KeyringRecord & { readonly isImplicit: boolean }> {
+  async record(name: KeyName): Promise<SeenKeyring> {
     const { record, first } = await this.find(name);
     try {
       if (
@@ -98,6 +109,7 @@ export class KeyringReader {
       return {
         ...newKeyring(first, { by: first.createdBy, at }),
         isImplicit: true,
+        ...(first instanceof CustodyHead ? {} : { valueFingerprint: first.fingerprint(noKeyId) }),
       };
     } finally {
       first?.wipe();

@@ -18,7 +18,7 @@ import { instantFromDate } from './instant.ts';
 import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts';
 import type { DueWork } from './keyring-schedule.ts';
 import { KeyringStore } from './keyring-store.ts';
-import { newKeyring } from './keyring-reader.ts';
+import { newKeyring, type SeenKeyring } from './keyring-reader.ts';
 import { defaultTransitSettings, type KeyringRecord, type TransitSettings } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
@@ -662,7 +662,7 @@ export class TenantKeys {
   }
 
   /** The keyring as it is in the store now. @throws SelloError SELLO_KEY_NOT_FOUND */
-  keyring(name: KeyName): Promise<KeyringRecord & { readonly isImplicit: boolean }> {
+  keyring(name: KeyName): Promise<SeenKeyring> {
     return this.#timed('read', () => this.#keyrings.reader.record(name));
   }
 

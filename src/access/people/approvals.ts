@@ -25,8 +25,10 @@ export interface ApprovalSubject {
   readonly key: string;
   /** undefined: the whole key. */
   readonly version: number | undefined;
-  /** The key's own id: a key that was deleted and made again under its name is another one. */
+  /** What tells the key from one that was made again under its name: its own id, or of one without a keyring its bytes' fingerprint. */
   readonly keyId: string | undefined;
+  /** Without a waiting period in which it can be called off. */
+  readonly atOnce: boolean;
 }
 
 export interface Approval extends ApprovalSubject {
@@ -54,6 +56,8 @@ export interface ApprovalOptions {
   readonly tenant: TenantName;
   readonly records: RecordStore;
   readonly rights: CurrentRights;
+  /** What stands at this moment under the name that somebody asked about. @throws SelloError when it is not there */
+  readonly subjectNow: (asked: ApprovalSubject) => Promise<ApprovalSubject>;
   readonly clock: Clock;
   /** A request ends this long after it was made. */
   readonly lifeMs: number;
@@ -103,6 +107,7 @@ export class Approvals {
       key: subject.key,
       version: subject.version,
       keyId: subject.keyId,
+      atOnce: subject.atOnce,
       state: 'pending',
       requestedBy: refOf(by),
       requestedAtMs: nowMs,
@@ -132,7 +137,8 @@ export class Approvals {
   }
 
   /**
-   * By another person than the one who asked, who may do the operation themselves.
+   * By another person than the one who asked, who may do the operation themselves. Nobody approves the end of a key that took the
+   * place of the one they read of.
    * @throws SelloError SELLO_APPROVAL_…, SELLO_NOT_AUTHORIZED, SELLO_RECORD_CONFLICT
    */
   async approve(id: string, by: PersonRef): Promise<Approval> {
@@ -144,6 +150,8 @@ export class Approvals {
     await this.#mustMay(by, approval);
     // Whoever lost their rights since they asked has nothing to be approved.
     await this.#mustMay(approval.requestedBy, approval);
+    if (!isSameSubject(approval, await this.#options.subjectNow(approval)))
+      throw new SelloError('SELLO_APPROVAL_EXPIRED', { detail: 'the key is another one by now' });
     const nowMs = this.#options.clock.now();
     return this.#save(
       {
@@ -262,7 +270,13 @@ export function sameHuman(one: PersonRef, other: PersonRef): string | undefined 
 }
 
 function isSameSubject(a: ApprovalSubject, b: ApprovalSubject): boolean {
-  return a.operation === b.operation && a.key === b.key && a.version === b.version && a.keyId === b.keyId;
+  return (
+    a.operation === b.operation &&
+    a.key === b.key &&
+    a.version === b.version &&
+    a.keyId === b.keyId &&
+    a.atOnce === b.atOnce
+  );
 }
 
 /** A whole person has more, which is not for the record. */
@@ -300,12 +314,13 @@ function decode(value: Buffer, id: string, tenant: TenantName): Approval {
   if (!isObject(read) || read['format'] !== 1) throw unreadable();
   // A record copied from another tenant's store, or to another id, is not this one.
   if (read['id'] !== id || read['tenant'] !== tenant) throw unreadable();
-  const { state, operation, key, version, keyId, reason } = read;
+  const { state, operation, key, version, keyId, atOnce = false, reason } = read;
   const isState = state === 'pending' || state === 'approved' || state === 'used' || state === 'withdrawn';
   if (!isState || !isOperation(operation) || typeof key !== 'string' || typeof reason !== 'string')
     throw unreadable();
   if (version !== undefined && !Number.isSafeInteger(version)) throw unreadable();
   if (keyId !== undefined && typeof keyId !== 'string') throw unreadable();
+  if (typeof atOnce !== 'boolean') throw unreadable();
   const time = (name: string): number => {
     const at = read[name];
     if (typeof at !== 'number' || !Number.isFinite(at)) throw unreadable();
@@ -329,6 +344,7 @@ function decode(value: Buffer, id: string, tenant: TenantName): Approval {
     key,
     version: version as number | undefined,
     keyId,
+    atOnce,
     state,
     requestedBy: person('requestedBy'),
     requestedAtMs: time('requestedAtMs'),

@@ -1,15 +1,17 @@
 /** What the routes do, once the caller is authorised: check the body, call keys/, show the outcome. */
-import { decodeBase64 } from '../../crypto/index.ts';
+import { decodeBase64, wipe } from '../../crypto/index.ts';
 import { SelloError } from '../../errors.ts';
 import {
   parseKeyName,
   sealingVersion,
   type Hold,
   type KeyChange,
+  type KeyName,
   type KeyringRecord,
   type RewrapItem,
 } from '../../keys/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
+import { importOf } from '../kes/import-body.ts';
 import { AdminError, json, type Answer } from './answers.ts';
 import type { AdminRouteName, AdminTarget } from './routes.ts';
 import { checkBody, emptyBody, rewrapBody, settingsBody, tokenBody, waitBody } from './schemas.ts';
@@ -40,6 +42,26 @@ export const actions: Readonly<Record<Exclude<AdminRouteName, 'document'>, Actio
       }));
     return json({ key: target.key, versions });
   },
+  create: async (call) => {
+    checkBody(emptyBody, call.body);
+    const { tenant, target, by } = call;
+    await tenant.keys.create(nameOf(target), by);
+    return shown(call, await tenant.keys.keyring(nameOf(target)));
+  },
+  import: async (call) => {
+    const { tenant, target, body, by } = call;
+    const request = importOf(body);
+    if (request === undefined)
+      throw new AdminError(400, 'the body does not have the form that this request takes');
+    try {
+      await tenant.keys.importKey(nameOf(target), request.material, request.algorithm, by);
+    } finally {
+      wipe(request.material);
+      wipe(body);
+    }
+    return shown(call, await tenant.keys.keyring(nameOf(target)));
+  },
+  delete: (call) => ended(call, (name) => call.tenant.keys.delete(name, call.by)),
   rotate: async (call) => {
     checkBody(emptyBody, call.body);
     return shown(call, await call.tenant.keys.rotate(nameOf(call.target), call.by));
@@ -87,14 +109,7 @@ export const actions: Readonly<Record<Exclude<AdminRouteName, 'document'>, Actio
       ...keyringView(target.key, record),
     });
   },
-  destroy: async (call) => {
-    checkBody(emptyBody, call.body);
-    const { tenant, target, by } = call;
-    const before = await tenant.keys.keyring(nameOf(target));
-    await tenant.keys.completeDeletion(nameOf(target), by);
-    const versions = before.versions.map(({ version }) => version);
-    return json({ receipt: receiptOf(tenant, target.key, before, versions, by) });
-  },
+  destroy: (call) => ended(call, (name) => call.tenant.keys.completeDeletion(name, call.by)),
   rewrap: async ({ tenant, target, body }) => {
     const { items } = checkBody(rewrapBody, body);
     const parsed = items.map(({ ciphertext, context, face }): RewrapItem => ({
@@ -121,6 +136,19 @@ export const actions: Readonly<Record<Exclude<AdminRouteName, 'document'>, Actio
     return json({ accepted: true });
   },
 };
+
+/** The end of a whole key, with the receipt of what is gone. */
+async function ended(
+  { tenant, target, body, by }: AdminCall,
+  end: (name: KeyName) => Promise<void>,
+): Promise<Answer> {
+  checkBody(emptyBody, body);
+  const name = nameOf(target);
+  const before = await tenant.keys.keyring(name);
+  await end(name);
+  const versions = before.versions.map(({ version }) => version);
+  return json({ receipt: receiptOf(tenant, target.key, before, versions, by) });
+}
 
 function changed(call: AdminCall, change: KeyChange): Promise<Answer> {
   checkBody(emptyBody, call.body);

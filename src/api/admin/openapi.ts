@@ -3,6 +3,7 @@ import { adminPrefix, adminRoutes, type AdminRoute, type AdminRouteName } from '
 import {
   acceptedAnswer,
   emptyBody,
+  importBody,
   keyringAnswer,
   receiptAndKeyringAnswer,
   receiptAnswer,
@@ -18,6 +19,9 @@ const summaries: Readonly<Record<AdminRouteName, string>> = {
   keyring: 'A key with its versions and their states',
   use: 'When each version sealed and opened something last, of all replicas',
   holds: 'What is held of a key, because the keystore could not be reached when it was asked for',
+  create: 'A new key of random bytes',
+  import: 'A new key of bytes that the caller has',
+  delete: 'End a key at once, as KES’s clients do; nothing calls it off',
   rotate: 'A new newest version, which seals from now on',
   enable: 'Take a disabled key into use again',
   disable: 'End all use of a key until it is enabled again',
@@ -40,6 +44,7 @@ const summaries: Readonly<Record<AdminRouteName, string>> = {
 export const jsonOf = (schema: unknown) => ({ 'application/json': { schema } });
 
 const bodies: Partial<Record<AdminRouteName, unknown>> = {
+  import: importBody,
   rewrap: rewrapBody,
   settings: settingsBody,
   enable: tokenBody,
@@ -53,6 +58,7 @@ const bodies: Partial<Record<AdminRouteName, unknown>> = {
 export const answers: Partial<Record<AdminRouteName, unknown>> = {
   use: useAnswer,
   rewrap: rewrapAnswer,
+  delete: receiptAnswer,
   destroy: receiptAnswer,
   'destroy-version': receiptAndKeyringAnswer,
   'accept-restore': acceptedAnswer,
@@ -94,7 +100,7 @@ export function operationOf({ name, method, path }: AdminRoute, more: readonly u
       ...(method === 'POST'
         ? {
             requestBody: {
-              required: name === 'rewrap' || name === 'settings',
+              required: name === 'import' || name === 'rewrap' || name === 'settings',
               content: jsonOf(bodies[name] ?? emptyBody),
             },
           }

@@ -2,7 +2,7 @@
 import type { Operation } from '../../access/index.ts';
 
 export type AdminRouteName =
-  | 'keyring' | 'use' | 'holds' | 'rotate' | 'enable' | 'disable' | 'settings' | 'rewrap' | 'schedule-deletion' | 'cancel-deletion'
+  | 'create' | 'import' | 'delete' | 'keyring' | 'use' | 'holds' | 'rotate' | 'enable' | 'disable' | 'settings' | 'rewrap' | 'schedule-deletion' | 'cancel-deletion'
   | 'destroy' | 'enable-version' | 'disable-version' | 'compromise-version' | 'schedule-destruction' | 'cancel-destruction'
   | 'destroy-version' | 'accept-restore' | 'document'; // prettier-ignore
 
@@ -40,6 +40,9 @@ export const adminRoutes: readonly AdminRoute[] = [
   read('keyring', 'keys/{key}', 'describe'),
   read('use', 'keys/{key}/use', 'describe'),
   read('holds', 'keys/{key}/holds', 'describe'),
+  change('create', 'keys/{key}/create', 'create'),
+  change('import', 'keys/{key}/import', 'import'),
+  change('delete', 'keys/{key}/delete', 'delete'),
   change('rotate', 'keys/{key}/rotate', 'rotate'),
   change('enable', 'keys/{key}/enable', 'state'),
   change('disable', 'keys/{key}/disable', 'state'),
@@ -70,7 +73,12 @@ export const adminRoutes: readonly AdminRoute[] = [
  * What cannot be undone, or is done by the schedule once it was asked for: people need a second one for it, and a tenant with
  * `lifecycle.dualControl` lets nobody do it alone.
  */
-const irrevocable: ReadonlySet<AdminRouteName> = new Set(['schedule-deletion', 'destroy', 'destroy-version']);
+const irrevocable: ReadonlySet<AdminRouteName> = new Set([
+  'delete',
+  'schedule-deletion',
+  'destroy',
+  'destroy-version',
+]);
 
 export function needsTwoPeople({ name }: AdminRoute): boolean {
   return irrevocable.has(name);

@@ -12,6 +12,16 @@ export const maxRewraps = 1000;
 
 export const emptyBody = Type.Object({}, strict);
 
+export const importBody = Type.Object({
+  key: Type.String({
+    description: 'The 32 bytes of the key, in base64.',
+    minLength: 44,
+    maxLength: 44,
+    pattern: '^[A-Za-z0-9+/]{43}=$',
+  }),
+  cipher: Type.Enum(['AES256', 'ChaCha20'], { description: 'What the key is for.' }),
+});
+
 export const tokenBody = Type.Object(
   {
     token: Type.Optional(

@@ -1,7 +1,7 @@
 /** What the key routes do, once a caller is authorised: parse, call keys/, build the answer. */
 import { SelloError } from '../../errors.ts';
 import { isName, parseKeyName, type KeyName } from '../../keys/names.ts';
-import { versionOfCiphertext, type KeyAlgorithm } from '../../keys/index.ts';
+import { versionOfCiphertext } from '../../keys/index.ts';
 import {
   ciphertextAnswer,
   dataKeyAnswer,
@@ -13,6 +13,7 @@ import {
   plaintextsAnswer,
   type Answer,
 } from './answers.ts';
+import { importOf } from './import-body.ts';
 import { goString, parseObject, parseObjects } from './json.ts';
 import { continueToken, listingProblem, pageLength, parseListing } from './listing.ts';
 import { keyLines, parseOldListing } from './old-listing.ts';
@@ -26,14 +27,6 @@ const tooMany = failure(400, 'too many ciphertexts');
 const maxBulk = 1000;
 
 const none = Buffer.alloc(0);
-
-/** The names KES's import knows, and the algorithm each means. */
-const ciphers = new Map<string, KeyAlgorithm>([
-  ['AES256', 'AES256'],
-  ['AES256-GCM_SHA256', 'AES256'],
-  ['ChaCha20', 'ChaCha20'],
-  ['XCHACHA20-POLY1305', 'ChaCha20'],
-]);
 
 export function keyNameProblem(name: string): Answer | undefined {
   if (isName(name)) return undefined;
@@ -59,19 +52,18 @@ const create: NamedHandler = (call, name) =>
   call.tenant.keys.create(name, call.identity ?? '').then(() => empty);
 
 const importKey: NamedHandler = (call, name) => {
-  const fields = { key: 'secret', cipher: 'text', bytes: 'secret', algorithm: 'text' } as const;
-  const request = call.body.bytes.length === 0 ? undefined : parseObject(call.body.bytes, fields);
-  if (request === undefined) return closing(call, invalidImport);
-  const cipher = request.cipher ?? request.algorithm ?? '';
-  // Clients of before 2023-10 say `bytes` and `algorithm`, and may leave the choice of the algorithm to the server.
-  const material = request.key ?? request.bytes;
-  const isLegacyWithout = cipher === '' && request.key === undefined && request.bytes !== undefined;
-  const algorithm = isLegacyWithout ? 'AES256' : ciphers.get(cipher);
-  if (algorithm === undefined) {
-    return failure(406, `algorithm '${cipher}' is not supported`, 'SELLO_KEY_ALGORITHM_UNSUPPORTED');
+  let request;
+  try {
+    request = importOf(call.body.bytes);
+  } catch (error) {
+    if (!(error instanceof SelloError)) throw error;
+    const { code, detail = '' } = error;
+    return code === 'SELLO_KEY_ALGORITHM_UNSUPPORTED'
+      ? failure(406, `algorithm '${detail}' is not supported`, code)
+      : failure(406, `invalid key size for '${detail}'`, code);
   }
-  if (material?.length !== 32)
-    return failure(406, `invalid key size for '${cipher}'`, 'SELLO_KEY_MATERIAL_INVALID');
+  if (request === undefined) return closing(call, invalidImport);
+  const { material, algorithm } = request;
   return call.tenant.keys
     .importKey(name, material, algorithm, call.identity ?? '')
     .then(() => empty)

@@ -1,5 +1,6 @@
 /**
- * Approvals as JSON: what a request for one says, `{"key": …, "version": …, "reason": …}`, without a version the whole key; and how it is shown.
+ * Approvals as JSON: what a request for one says, `{"key": …, "version": …, "atOnce": …, "reason": …}`, without a version the whole key; and how it is
+ * shown.
  */
 import { isObject, parseStrictJson, personId, type Approval } from '../../access/people/index.ts';
 import { AdminError } from '../admin/index.ts';
@@ -7,6 +8,7 @@ import { AdminError } from '../admin/index.ts';
 export interface ApprovalRequest {
   readonly key: string;
   readonly version: number | undefined;
+  readonly atOnce: boolean;
   readonly reason: string;
 }
 
@@ -19,15 +21,17 @@ export function requestOfApproval(body: Buffer): ApprovalRequest {
     throw new AdminError(400, 'the body is not JSON');
   }
   if (isObject(read)) {
-    const { key, version, reason = '', ...others } = read;
+    const { key, version, atOnce = false, reason = '', ...others } = read;
     const isVersion = version === undefined || (Number.isSafeInteger(version) && Number(version) > 0);
     if (
       typeof key === 'string' &&
       isVersion &&
+      // A version ends by its schedule alone.
+      (atOnce === false || (atOnce === true && version === undefined)) &&
       typeof reason === 'string' &&
       Object.keys(others).length === 0
     )
-      return { key, version: version as number | undefined, reason };
+      return { key, version: version as number | undefined, atOnce, reason };
   }
   throw new AdminError(400, 'the body does not have the form that this request takes');
 }
@@ -43,6 +47,7 @@ export function approvalView(approval: Approval): Record<string, unknown> {
     key: approval.key,
     keyId: approval.keyId ?? null,
     version: approval.version ?? null,
+    atOnce: approval.atOnce,
     state: approval.state,
     reason: approval.reason,
     requestedBy: person(approval.requestedBy),

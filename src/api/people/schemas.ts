@@ -171,8 +171,9 @@ export const approvalAnswer = fields({
   id: text('To name in `X-Sello-Approval`.'),
   operation: Type.Enum([...operations]),
   key: text('Name.'),
-  keyId: nullable(text('The key’s own id.')),
+  keyId: nullable(text('The key’s own id; of a key that was never changed a fingerprint.')),
   version: nullable(Type.Integer({ minimum: 1, description: 'None: the whole key.' })),
+  atOnce: Type.Boolean({ description: 'Without a waiting period in which it can be called off.' }),
   state: Type.Enum(['pending', 'approved', 'used', 'withdrawn', 'expired']),
   reason: text('For people.'),
   requestedBy: person,
@@ -189,6 +190,12 @@ export const approvalBody = Type.Object(
   {
     key: text('Name.'),
     version: Type.Optional(Type.Integer({ minimum: 1, description: 'Not given: the whole key.' })),
+    atOnce: Type.Optional(
+      Type.Boolean({
+        description: 'For `delete`, without a waiting period; of a whole key alone.',
+        default: false,
+      }),
+    ),
     reason: Type.Optional(Type.String({ maxLength: 500, description: 'For the second person.' })),
   },
   { additionalProperties: false },

@@ -73,6 +73,8 @@ interface Found extends Omit<Answer, 'body'> {
   readonly body: Buffer | Readable;
 }
 
+type Asked = Pick<ApprovalSubject, 'key' | 'version' | 'atOnce'>;
+
 type Work = (trace: Trace, body: Buffer) => Promise<Found>;
 
 interface Route {
@@ -286,8 +288,13 @@ class TenantRoutes {
     const { request, key, version } = trace;
     const id = request.headers[approvalHeader];
     if (typeof id !== 'string') throw new SelloError('SELLO_APPROVAL_REQUIRED');
-    const mustBeDue = name !== 'schedule-deletion';
-    const subject = await this.#subjectOf(trace, key, version === 0 ? undefined : version, mustBeDue);
+    const atOnce = name === 'delete';
+    const subject = await this.#subjectOf(trace, {
+      key,
+      version: version === 0 ? undefined : version,
+      atOnce,
+      mustBeDue: !atOnce && name !== 'schedule-deletion',
+    });
     const { approvedBy } = await this.#approvals(trace).use(id, subject);
     trace.rule += `, approval ${id} by ${personId(approvedBy)}`;
   }
@@ -295,19 +302,18 @@ class TenantRoutes {
   /** What is there now under this name. @throws SelloError SELLO_KEY_NOT_FOUND, SELLO_KEY_CHANGE_REFUSED when it is not due */
   async #subjectOf(
     { tenant }: Trace,
-    key: string,
-    version: number | undefined,
-    mustBeDue: boolean,
+    { key, version, atOnce, mustBeDue }: Asked & { readonly mustBeDue: boolean },
   ): Promise<ApprovalSubject> {
-    const { id, isImplicit, versions, deletion } = await tenant.keys.keyring(parseKeyName(key));
+    const { id, valueFingerprint, versions, deletion } = await tenant.keys.keyring(parseKeyName(key));
     const nowSeconds = this.#options.clock.now() / 1000;
     const one = versions.find((each) => each.version === version);
     if (version !== undefined && one === undefined) throw new SelloError('SELLO_KEY_VERSION_NOT_FOUND');
-    // An approval that is used up by a request that comes too early would be lost.
+    // An approval that is used up by a request that comes too early, or too late, would be lost.
+    if (atOnce && deletion !== undefined) throw new SelloError('SELLO_KEY_DELETION_PENDING');
     const dueAt = version === undefined ? deletion?.after : one?.destroyAfter;
     if (mustBeDue && (dueAt === undefined || dueAt === 0 || dueAt > nowSeconds))
       throw new SelloError('SELLO_KEY_CHANGE_REFUSED', { detail: 'its end is not due' });
-    return { operation: 'delete', key, version, keyId: isImplicit ? undefined : id };
+    return { operation: 'delete', key, version, keyId: valueFingerprint ?? id, atOnce };
   }
 
   async #list(trace: Trace): Promise<Answer> {
@@ -315,17 +321,27 @@ class TenantRoutes {
   }
 
   async #request(trace: Trace, body: Buffer): Promise<Answer> {
-    const { key, version, reason } = requestOfApproval(body);
-    const subject = await this.#subjectOf(trace, key, version, false);
+    const { reason, ...asked } = requestOfApproval(body);
+    const subject = await this.#subjectOf(trace, { ...asked, mustBeDue: false });
     return json(approvalView(await this.#approvals(trace).request(subject, trace.person, reason)), 201);
   }
 
   /** @throws SelloError SELLO_KEYRING_UNSUPPORTED for a keystore without records */
-  #approvals({ tenant }: Trace): Approvals {
+  #approvals(trace: Trace): Approvals {
+    const { tenant } = trace;
     const { records } = tenant.keys;
     if (records === undefined) throw new SelloError('SELLO_KEYRING_UNSUPPORTED');
     const { people, clock, approvals } = this.#options;
-    return new Approvals({ tenant: tenant.name, records, rights: people(), clock, ...approvals() });
+    const subjectNow = (asked: ApprovalSubject): Promise<ApprovalSubject> =>
+      this.#subjectOf(trace, { ...asked, mustBeDue: false });
+    return new Approvals({
+      tenant: tenant.name,
+      records,
+      rights: people(),
+      subjectNow,
+      clock,
+      ...approvals(),
+    });
   }
 }
 

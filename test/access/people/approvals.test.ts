@@ -9,7 +9,7 @@ import { HandClock } from '../../audit/fixtures.ts';
 
 const acme = 'acme' as TenantName;
 const minuteMs = 60_000;
-const destroy: ApprovalSubject = { operation: 'delete', key: 'app', version: 3, keyId: 'k1' };
+const destroy: ApprovalSubject = { operation: 'delete', key: 'app', version: 3, keyId: 'k1', atOnce: false };
 
 function ref(subject: string, changes: Partial<PersonRef> = {}): PersonRef {
   return {
@@ -51,17 +51,20 @@ class Directory {
 function site(t: Test, records: RecordStore = new MemoryRecordStore()) {
   const clock = new HandClock(t);
   const directory = new Directory();
+  /** Ids of keys that were made anew under their names. */
+  const madeAnew = new Map<string, string>();
   for (const person of [ann, bob]) directory.set(person, 'administrator');
   const open = (tenant = acme) =>
     new Approvals({
       tenant,
       records,
       rights: directory,
+      subjectNow: async (asked) => ({ ...asked, keyId: madeAnew.get(asked.key) ?? asked.keyId }),
       clock,
       lifeMs: 60 * minuteMs,
       useWithinMs: 10 * minuteMs,
     });
-  return { clock, directory, records, approvals: open(), open };
+  return { clock, directory, records, madeAnew, approvals: open(), open };
 }
 
 t.test('one asks, another approves, then it is done once', async (t) => {
@@ -302,4 +305,16 @@ t.test('open requests are bounded, and what is over goes', async (t) => {
     [id, last.id],
   );
   t.equal((await records.list('approvals', { limit: 500 })).names.length, 2, 'the first hundred are gone');
+});
+
+t.test('nobody approves the end of a key that took the place of the one asked about', async (t) => {
+  const { approvals, madeAnew } = site(t);
+  const { id } = await approvals.request(destroy, ann);
+  madeAnew.set('app', 'k2');
+  await t.rejects(approvals.approve(id, bob), { code: 'SELLO_APPROVAL_EXPIRED' });
+  madeAnew.clear();
+  await approvals.approve(id, bob);
+  for (const other of [{ keyId: 'k2' }, { keyId: undefined }, { version: 4 }, { atOnce: true }])
+    await t.rejects(approvals.use(id, { ...destroy, ...other }), { code: 'SELLO_APPROVAL_REQUIRED' });
+  await t.resolves(approvals.use(id, destroy));
 });

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import tls from 'node:tls';
 import t from 'tap';
+import { adminRoutes } from '../../../src/api/admin/index.ts';
 import { askHttp2 } from '../../attacks/client.ts';
 import { issue } from '../../attacks/pki.ts';
 import { listenerYaml, serverAuditOff, Site, tenantsYaml } from '../../attacks/site.ts';
@@ -71,6 +72,150 @@ t.test('each role does what it may, in its own tenant', { timeout: 60_000 }, asy
     'strangers do not fill another tenant’s trail',
   );
 });
+
+t.test('every change is of the role that docs/people.md names', { timeout: 60_000 }, async (t) => {
+  const { as, site } = await office(t);
+  const rows = readFileSync('docs/people.md', 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('| '))
+    .map((line) => line.split('|').map((cell) => cell.trim()));
+  const wordsOf = (text = ''): string[] => [...text.matchAll(/`([\w-]+)`/g)].map(([, word]) => word!);
+  const may = new Set<string>();
+  const people = [
+    { role: 'auditor', somebody: as('ed', 'acme-watch') },
+    { role: 'operator', somebody: as('olga', 'acme-run') },
+    { role: 'administrator', somebody: as('ann', 'acme-root') },
+    { role: 'nothing here', somebody: as('zoe', 'globex-root') },
+  ].map(({ role, somebody }) => {
+    const row = rows.find(([, name]) => name === role);
+    for (const word of wordsOf(row?.[2])) may.add(word);
+    return { somebody, operations: new Set(row === undefined ? [] : may) };
+  });
+  t.same(
+    people.map(({ operations }) => operations.size),
+    [5, 9, 12, 0],
+    'the table is there',
+  );
+  for (const { operation, method, path } of adminRoutes) {
+    if (operation === undefined) continue;
+    const last = path === 'keys/{key}' ? 'KEY' : path.slice(path.lastIndexOf('/') + 1);
+    t.ok(
+      rows.some(
+        ([, request = '', granted]) =>
+          new RegExp(`[/\`]${last}\``).test(request) && wordsOf(granted).includes(operation),
+      ),
+      `${path} is in its table with ${operation}`,
+    );
+    for (const { somebody, operations } of people) {
+      const { status, code } = await somebody(
+        method,
+        // No such key: what the role may do is refused for another reason.
+        `acme/${path.replace('{key}', 'none').replace('{version}', '7')}`,
+        method === 'POST' ? { surprise: true } : undefined,
+      );
+      const isRefused = status === 403 && code === 'SELLO_NOT_AUTHORIZED';
+      t.equal(isRefused, !operations.has(operation), `${method} ${path}: ${status} ${String(code)}`);
+      t.ok(status < 500, String(status));
+    }
+  }
+  await site.server.stop();
+  const trail = readFileSync(site.file('audit/acme.jsonl'), 'utf8');
+  t.notMatch(trail, /SELLO_INTERNAL/);
+});
+
+t.test('keys are made, brought along and ended at once', { timeout: 60_000 }, async (t) => {
+  const { as, site } = await office(t);
+  const olga = as('olga/e3', 'acme-run');
+  const ann = as('ann/e1', 'acme-root');
+  const bob = as('bob/e2', 'acme-root');
+  const material = Buffer.alloc(32, 0xa7).toString('base64');
+  t.match(await olga('POST', 'acme/keys/fresh/create'), {
+    status: 200,
+    key: 'fresh',
+    state: 'enabled',
+    versions: [{ version: 1 }],
+  });
+  t.match(await olga('POST', 'acme/keys/fresh/create'), { status: 409, code: 'SELLO_KEY_EXISTS' });
+  t.match(await olga('POST', 'acme/keys/-bad/create'), { status: 400, code: 'SELLO_KEY_NAME_INVALID' });
+  t.match(await olga('POST', 'acme/keys/x/import', { key: material, cipher: 'AES256' }), { status: 403 });
+  for (const [body, code] of [
+    [{ key: material, cipher: 'DES' }, 'SELLO_KEY_ALGORITHM_UNSUPPORTED'],
+    [{ key: material }, 'SELLO_KEY_ALGORITHM_UNSUPPORTED'],
+    [{ key: 'AAAA', cipher: 'AES256' }, 'SELLO_KEY_MATERIAL_INVALID'],
+    [{ cipher: 'AES256' }, 'SELLO_KEY_MATERIAL_INVALID'],
+    ['x', undefined],
+    [undefined, undefined],
+  ] as const)
+    t.match(await ann('POST', 'acme/keys/brought/import', body), { status: 400, code }, JSON.stringify(body));
+  t.match(await ann('POST', 'acme/keys/brought/import', { key: material, cipher: 'ChaCha20' }), {
+    status: 200,
+    key: 'brought',
+    versions: [{ algorithm: 'ChaCha20' }],
+  });
+  t.match(await ann('POST', 'acme/keys/fresh/import', { key: material, cipher: 'AES256' }), { status: 409 });
+
+  t.match(await ann('POST', 'acme/keys/fresh/delete'), { status: 403, code: 'SELLO_APPROVAL_REQUIRED' });
+  const approved = async (body: object): Promise<Record<string, string>> => {
+    const { id } = await ann('POST', 'acme/approvals', body);
+    t.match(await bob('POST', `acme/approvals/${String(id)}/approve`), { status: 200, state: 'approved' });
+    return { 'x-sello-approval': String(id) };
+  };
+  const later = await approved({ key: 'fresh' });
+  t.match(
+    await ann('POST', 'acme/keys/fresh/delete', undefined, later),
+    { status: 403, code: 'SELLO_APPROVAL_REQUIRED' },
+    'who approved of a waiting period did not approve of none',
+  );
+  const now = await approved({ key: 'fresh', atOnce: true });
+  t.match(
+    await ann('POST', 'acme/keys/fresh/schedule-deletion', undefined, now),
+    { status: 403, code: 'SELLO_APPROVAL_REQUIRED' },
+    'nor the other way round',
+  );
+  t.match(await ann('POST', 'acme/keys/fresh/delete', undefined, now), {
+    status: 200,
+    receipt: { key: 'fresh', versions: [{ version: 1, fingerprint: /^[0-9a-f]{32}$/ }] },
+  });
+  t.match(await ann('GET', 'acme/keys/fresh'), { status: 404 });
+  t.match(await ann('POST', 'acme/approvals', { key: 'app', version: 1, atOnce: true }), { status: 400 });
+  await site.server.stop();
+  const trail = readFileSync(site.file('audit/acme.jsonl'), 'utf8');
+  t.notMatch(trail, material.slice(0, 40), 'what was brought along is in no record');
+  const made = trail.split('\n').filter((line) => line.includes('"action":"create"') && /fresh/.test(line));
+  t.match(made[0], /"outcome":"unknown","reason":"begun"/, 'on record before it is done');
+  t.match(made[1], /"outcome":"success"/);
+});
+
+t.test(
+  'an approval is for the key that it was asked for, not for its name',
+  { timeout: 60_000 },
+  async (t) => {
+    const { as } = await office(t);
+    const ann = as('ann/e1', 'acme-root');
+    const bob = as('bob/e2', 'acme-root');
+    const ask = async (body: object): Promise<string> =>
+      String((await ann('POST', 'acme/approvals', body))['id']);
+    const approve = (id: string) => bob('POST', `acme/approvals/${id}/approve`);
+    const act = (id: string, path: string) =>
+      ann('POST', `acme/keys/app/${path}`, undefined, { 'x-sello-approval': id });
+    const before = await ask({ key: 'app' });
+    t.match(await approve(before), { status: 200 });
+    const waiting = await ask({ key: 'app' });
+    const end = await ask({ key: 'app', atOnce: true });
+    await approve(end);
+    t.match(await act(end, 'delete'), { status: 200 });
+    t.match(await approve(waiting), { status: 404, code: 'SELLO_KEY_NOT_FOUND' });
+    t.match(await ann('POST', 'acme/keys/app/create'), { status: 200 });
+    t.match(
+      await act(before, 'schedule-deletion'),
+      { status: 403, code: 'SELLO_APPROVAL_REQUIRED' },
+      'never changed, so without a key id: its bytes tell it apart',
+    );
+    t.match(await approve(waiting), { status: 409, code: 'SELLO_APPROVAL_EXPIRED' });
+    t.match(await act(end, 'delete'), { status: 409, code: 'SELLO_APPROVAL_USED' }, 'replayed');
+    t.match(await ann('GET', 'acme/keys/app'), { status: 200, state: 'enabled' });
+  },
+);
 
 t.test('a stranger is refused before their body comes', { timeout: 60_000 }, async (t) => {
   const { site } = await office(t);
