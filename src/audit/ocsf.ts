@@ -27,6 +27,7 @@ interface EcsRecord {
     readonly key?: string;
   };
   readonly source?: { readonly ip?: string; readonly address?: string };
+  readonly trace?: { readonly id?: string };
   readonly tls?: {
     readonly client?: { readonly issuer?: string; readonly x509?: { readonly serial_number?: string } };
   };
@@ -78,10 +79,12 @@ export function ocsfLine(line: Buffer): string {
 }
 
 export function toOcsf(record: EcsRecord): object {
-  const { event, http, sello, source, tls, user } = record;
+  const { event, http, sello, source, tls, trace, user } = record;
   const [activity, kind] = activities[event.action ?? ''] ?? [2, apiActivity];
   const isSuccess = event.outcome === 'success';
   const { bucket, object } = sello.context ?? {};
+  // Only API Activity has the profile that gives a trace its own place.
+  const hasTrace = trace !== undefined && kind === apiActivity;
   return {
     activity_id: activity,
     activity_name: names[activity],
@@ -100,8 +103,9 @@ export function toOcsf(record: EcsRecord): object {
       sequence: sello.chain?.sequence,
       correlation_uid: http?.request?.id,
       tenant_uid: record.organization?.id,
-      profiles: ['security_control'],
+      profiles: hasTrace ? ['security_control', 'trace'] : ['security_control'],
     },
+    trace: hasTrace ? { uid: trace.id } : undefined,
     action_id: sello.decision === 'allow' ? 1 : sello.decision === 'deny' ? 2 : 0,
     firewall_rule: record.rule?.name === undefined ? undefined : { name: record.rule.name },
     actor: {
@@ -128,6 +132,6 @@ export function toOcsf(record: EcsRecord): object {
           ],
         }),
     http_request: { http_method: http?.request?.method, url: { path: record.url?.path } },
-    unmapped: { context_sha256: sello.context_sha256 },
+    unmapped: { context_sha256: sello.context_sha256, trace_id: hasTrace ? undefined : trace?.id },
   };
 }

@@ -92,12 +92,12 @@ class Check {
     await this.listener({ host, port, tls, serverNames: [], ownProcess: false });
     for (const { name, caFile, client } of oidc) {
       const whose = `OpenID provider '${name}'`;
-      if (caFile !== undefined) await this.#authorities(whose, caFile);
+      if (caFile !== undefined) await this.#authorityFile(whose, caFile);
       if (client?.secret !== undefined) await this.#secret(`client secret of ${whose}`, client.secret);
     }
     for (const { name, caFile, bind } of ldap) {
       const whose = `directory '${name}'`;
-      if (caFile !== undefined) await this.#authorities(whose, caFile);
+      if (caFile !== undefined) await this.#authorityFile(whose, caFile);
       if (bind.by === 'service') await this.#secret(`password for ${whose}`, bind.password);
     }
   }
@@ -208,6 +208,16 @@ class Check {
       pem.fill(0);
       await this.#keptFromOthers('private key', path).catch(() => undefined);
     }
+  }
+
+  /** Where a folder is not taken. */
+  async #authorityFile(whose: string, path: string): Promise<void> {
+    const isFolder = await stat(path).then(
+      (status) => status.isDirectory(),
+      () => false,
+    );
+    if (isFolder) this.#fault(`CA '${path}' of ${whose} is a folder: one file is needed`);
+    else await this.#authorities(whose, path);
   }
 
   async #authorities(whose: string, path: string): Promise<void> {

@@ -14,7 +14,7 @@ import {
   type OtherRights,
 } from '../access/people/index.ts';
 import type { Clock } from '../clock.ts';
-import { readSecret } from '../config/index.ts';
+import { parseCertificates, readSecret } from '../config/index.ts';
 import type { LdapConfig, OidcConfig, OperatorsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import { peoplePrefix } from '../api/people/index.ts';
@@ -107,7 +107,8 @@ function sourceOf(
 }
 
 function directoryOf(config: LdapConfig, clock: Clock, tenants: readonly TenantName[]): LdapDirectory {
-  const { bind, roles, url } = config;
+  const { bind, caFile, roles, url } = config;
+  checkAuthorities(caFile);
   const password = bind.by === 'service' ? bind.password : undefined;
   return new LdapDirectory({
     rules: {
@@ -123,10 +124,23 @@ function directoryOf(config: LdapConfig, clock: Clock, tenants: readonly TenantN
 }
 
 function fingerprintOf(caFile: string | undefined): string {
-  if (caFile === undefined) return '';
+  return createHash('sha256')
+    .update(checkAuthorities(caFile) ?? '')
+    .digest('hex');
+}
+
+/** A file that is missing, or holds no certificate, is found when the configuration is taken and not at the first login. */
+function checkAuthorities(caFile: string | undefined): Buffer | undefined {
+  if (caFile === undefined) return undefined;
+  let pem: Buffer;
   try {
-    return createHash('sha256').update(readFileSync(caFile)).digest('hex');
+    pem = readFileSync(caFile);
+    parseCertificates(pem.toString('latin1'));
   } catch (cause) {
-    throw new SelloError('SELLO_CONFIG_INVALID', { detail: `CA file '${caFile}' cannot be read`, cause });
+    throw new SelloError('SELLO_CONFIG_INVALID', {
+      detail: `CA file '${caFile}' cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
+      cause,
+    });
   }
+  return pem;
 }

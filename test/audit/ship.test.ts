@@ -8,8 +8,10 @@ import tls from 'node:tls';
 import t from 'tap';
 import type { Test } from 'tap';
 import { auditLine, openAuditStream, type AuditFault, type AuditFile } from '../../src/audit/index.ts';
+import { auditLine } from '../../src/audit/line.ts';
 import { ocsfLine } from '../../src/audit/ocsf.ts';
 import { streamFolders } from '../../src/audit/segment.ts';
+import type { AuditRecord } from '../../src/audit/record.ts';
 import { systemClock } from '../../src/clock.ts';
 import type { AuditConfig, ShipConfig, TrailConfig } from '../../src/config/model.ts';
 import { keyCall } from './fixtures.ts';
@@ -297,4 +299,23 @@ t.test('OCSF: use of keys is API Activity, their life Entity Management', async 
     entity: { name: 'app-key' },
   });
   t.match(of({ operation: undefined }), { class_uid: 6003, activity_id: 2 });
+});
+
+t.test('a record in OCSF tells of its trace where the class has a place for it', (t) => {
+  const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
+  const ocsf = (record: AuditRecord) =>
+    JSON.parse(ocsfLine(Buffer.from(auditLine(record).trimEnd(), 'latin1'))) as object;
+  t.match(ocsf(keyCall({ traceId })), {
+    class_uid: 6003,
+    metadata: { profiles: ['security_control', 'trace'] },
+    trace: { uid: traceId },
+  });
+  t.match(ocsf(keyCall({ traceId, operation: 'rotate' })), {
+    class_uid: 3004,
+    metadata: { profiles: ['security_control'] },
+    trace: undefined,
+    unmapped: { trace_id: traceId },
+  });
+  t.notMatch(JSON.stringify(ocsf(keyCall({}))), 'trace');
+  t.end();
 });

@@ -196,8 +196,16 @@ t.test('audit files and tenants that nobody can use', async (t) => {
 t.test('the files that people’s logins need', async (t) => {
   const folder = folderOf(t);
   writeFileSync(join(folder, 'client-secret'), 'secret', { mode: 0o644 });
-  const operators = (changes: { cert?: string; ca?: string; secret?: string; password?: string } = {}) => {
-    const { cert = 'server.crt', ca = 'ca.crt', secret = 'root.key', password = 'root.key' } = changes;
+  const operators = (
+    changes: { cert?: string; ca?: string; secret?: string; password?: string; directoryCa?: string } = {},
+  ) => {
+    const {
+      cert = 'server.crt',
+      ca = 'ca.crt',
+      secret = 'root.key',
+      password = 'root.key',
+      directoryCa = 'ca.crt',
+    } = changes;
     const role = { tenant: 'acme', role: 'auditor' };
     const section = {
       address: '127.0.0.1:7375',
@@ -215,6 +223,7 @@ t.test('the files that people’s logins need', async (t) => {
       ldap: {
         office: {
           url: 'ldaps://dc.example',
+          ca: directoryCa,
           bind: { service: { dn: 'cn=s,dc=x', password: { file: password } } },
           userBase: 'dc=x',
           groups: { attribute: 'memberOf' },
@@ -234,6 +243,12 @@ t.test('the files that people’s logins need', async (t) => {
     await said({ ca: 'absent.pem' }),
     "fault: CA 'absent.pem' of OpenID provider 'main' does not exist",
   );
+  for (const [directoryCa, what] of [
+    ['absent.pem', "CA 'absent.pem' of directory 'office' does not exist or cannot be read"],
+    ['.', /fault: CA '.*' of directory 'office' is a folder: one file is needed/],
+    ['server.key', /fault: CA of directory 'office'.*server\.key/],
+  ] as const)
+    t.match(await said({ directoryCa }), what);
   t.match(
     await said({ secret: 'absent' }),
     /fault: client secret of OpenID provider 'main': file '.*absent' cannot be read/,

@@ -260,6 +260,89 @@ async function change(page: Page, label: string, typed = ''): Promise<void> {
   await page.until(`document.querySelector('main').getAttribute('aria-busy') === null`);
 }
 
+t.test(
+  'a key is made, one is brought along, and two people end one at once, by keyboard alone',
+  { timeout: 240_000 },
+  async (t) => {
+    const begun = await begin(t);
+    if (begun === undefined) return;
+    const { site, browser } = begun;
+    const one = await browser.newPage();
+    await signIn(site, one, ann);
+    await one.open(`${site.origin}/#/acme/keys`);
+    await one.arrives('Keys');
+    await one.tabTo('button: Create key…');
+    await one.press('Enter');
+    await one.until(`document.querySelector('dialog[open]')`);
+    await isAccessible(t, one, 'a key to be made');
+    t.equal(await one.focused(), 'input: Name', 'the focus is where to begin');
+    await one.type('invoices');
+    await one.press('Enter');
+    await one.arrives('invoices');
+    t.match(await one.text(), /Seals with\s+version 1/);
+    await one.tabTo('a: Keys');
+    await one.press('Enter');
+    await one.arrives('Keys');
+    await one.tabTo('button: Create key…');
+    await one.press('Enter');
+    await one.type('invoices');
+    await one.press('Enter');
+    await one.says('Key already exists.');
+    await one.press('Escape');
+    await one.until(`document.querySelector('dialog') === null`);
+    await one.tabTo('button: Import key…');
+    await one.press('Enter');
+    await one.until(`document.querySelector('dialog[open]')`);
+    await isAccessible(t, one, 'a key to be brought along');
+    await one.type('from-before');
+    await one.tabTo('input: Key');
+    await one.type(Buffer.alloc(32, 7).toString('base64'));
+    await one.tabTo('select: Cipher');
+    await one.press('ArrowDown');
+    await one.tabTo('button: Import');
+    await one.press('Enter');
+    await one.arrives('from-before');
+    t.match(await one.text(), /Seals with\s+version 1/);
+    await one.tabTo('button: Ask for its end at once…');
+    await one.press('Enter');
+    await one.tabTo('input: Reason');
+    await one.type('known to others');
+    await one.press('Enter');
+    await one.says('A request waits for a second person');
+
+    const two = await browser.newPage();
+    await signIn(site, two, bob);
+    await two.open(`${site.origin}/#/acme/approvals`);
+    await two.arrives('Approvals');
+    t.match(await two.text(), /from-before\s*at once/);
+    await two.tabTo('button: Approve the end of from-before');
+    await two.press('Enter');
+    await two.says('there is no waiting period');
+    await two.tabTo('button: Approve');
+    await two.press('Enter');
+    await two.says('approved');
+    await one.open('about:blank');
+    await one.open(`${site.origin}/#/acme/keys/from-before`);
+    await one.arrives('from-before');
+    await isAccessible(t, one, 'a key that can be ended at once');
+    await one.tabTo('button: Destroy now');
+    await one.press('Enter');
+    await one.tabTo('input: Type from-before to confirm');
+    await one.type('from-before');
+    await one.press('Enter');
+    await one.arrives('Keys');
+    t.notMatch(await one.evaluate(`document.querySelector('tbody').textContent`), /from-before/);
+    const expected = one.errors.filter((error) => error.includes('409'));
+    t.same([...one.errors.filter((error) => !expected.includes(error)), ...two.errors], []);
+
+    const three = await browser.newPage();
+    await signIn(site, three, ed);
+    await three.open(`${site.origin}/#/acme/keys`);
+    await three.arrives('Keys');
+    t.notMatch(await three.text(), /Create key|Import key/, 'an auditor makes none');
+  },
+);
+
 t.test('two people end a version', { timeout: 240_000 }, async (t) => {
   const begun = await begin(t);
   if (begun === undefined) return;

@@ -9,9 +9,8 @@ import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { Client } from 'ldapts';
-import { SelloError } from '../../errors.ts';
 import type { LdapAddress } from './ldap-names.ts';
-import { unavailable } from './refusal.ts';
+import { read, unavailable } from './refusal.ts';
 
 export interface LdapTransport {
   readonly address: LdapAddress;
@@ -47,7 +46,8 @@ export async function withDirectory<T>(
     end();
   }, timeoutMs);
   try {
-    const secure = await connect(address, readCa(caFile), held);
+    const ca = caFile === undefined ? undefined : read('CA of the directory', () => readFileSync(caFile));
+    const secure = await connect(address, ca, held);
     let received = 0;
     secure.on('data', (chunk: Buffer) => {
       received += chunk.length;
@@ -70,14 +70,6 @@ export async function withDirectory<T>(
   } finally {
     clearTimeout(timer);
     end();
-  }
-}
-
-function readCa(caFile: string | undefined): Buffer | undefined {
-  try {
-    return caFile === undefined ? undefined : readFileSync(caFile);
-  } catch (cause) {
-    throw new SelloError('SELLO_CONFIG_INVALID', { detail: `CA file '${caFile}' cannot be read`, cause });
   }
 }
 

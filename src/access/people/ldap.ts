@@ -28,7 +28,7 @@ import { printable } from './claims.ts';
 import { withDirectory, type LdapTransport } from './ldap-connection.ts';
 import { escapeDnValue, escapeFilterValue, normalizeDn } from './ldap-names.ts';
 import { stableForm } from './oidc.ts';
-import { LoginError, refuse, unavailable } from './refusal.ts';
+import { LoginError, read, refuse, unavailable } from './refusal.ts';
 import { rolesOf, type Evidence, type Person, type PersonRef, type Role, type RoleGrant } from './roles.ts';
 
 export interface LdapRules extends LdapTransport {
@@ -170,7 +170,7 @@ export class LdapDirectory {
     work: (client: Client) => Promise<T>,
   ): Promise<T> {
     return this.#withClient(async (client) => {
-      const secret = password();
+      const secret = read('password for the directory', password);
       try {
         if (secret.length === 0) throw unavailable('directory refuses the service account', 'no password');
         await client.bind(dn, secret.toString('utf8'));

@@ -9,7 +9,7 @@ import { aeadNonceBytes, aeadOpen, aeadSealInto, aeadTagBytes, equalSecrets } fr
 import type { FetchedJson, JsonFetcher } from './fetch.ts';
 import type { OidcVerifier } from './oidc.ts';
 import type { Provider } from './provider.ts';
-import { refuse, unavailable } from './refusal.ts';
+import { read, refuse, unavailable } from './refusal.ts';
 import type { Person } from './roles.ts';
 import { isObject, parseStrictJson } from './strict-json.ts';
 
@@ -196,7 +196,7 @@ function authenticated(
   form: Record<string, string>,
 ): { form: Record<string, string>; authorization?: string } {
   if (secret === undefined) return { form: { ...form, client_id: id } };
-  const bytes = secret();
+  const bytes = read('client secret', secret);
   const text = bytes.toString('utf8');
   bytes.fill(0);
   if (authentication === 'post') return { form: { ...form, client_id: id, client_secret: text } };

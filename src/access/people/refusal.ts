@@ -66,3 +66,16 @@ export function unavailable(reason: string, detail?: string, cause?: unknown): L
     cause,
   });
 }
+
+/**
+ * What a login needs of our own files. They were there when the configuration was taken; one that is gone since is for those who run the
+ * server to mend, and no fault of who logs in.
+ */
+export function read(what: string, from: () => Buffer): Buffer {
+  try {
+    return from();
+  } catch (error) {
+    const detail = error instanceof SelloError ? error.detail : undefined;
+    throw unavailable(`${what} cannot be read`, detail ?? (error as Error).message, error);
+  }
+}

@@ -10,6 +10,7 @@ import { judgeStartTlsAnswer } from '../../../src/access/people/ldap-connection.
 import { parseLdapUrl } from '../../../src/access/people/ldap-names.ts';
 import { LdapDirectory, type LdapRules } from '../../../src/access/people/ldap.ts';
 import { systemClock } from '../../../src/clock.ts';
+import { SelloError } from '../../../src/errors.ts';
 import type { TenantName } from '../../../src/tenants/name.ts';
 import { createAuthority } from '../../real/certificates.ts';
 
@@ -284,3 +285,26 @@ async function overTls(
   });
   return { port: (server.address() as AddressInfo).port, ca: authority.ca };
 }
+
+t.test('files of ours that cannot be read are no fault of who logs in', async (t) => {
+  const authority = await createAuthority(t.testdir());
+  const { cert, key } = await authority.issue('ldap', 'server');
+  const server = tls.createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (socket) =>
+    socket.on('error', () => undefined),
+  );
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const url = `ldaps://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  await t.rejects(directory(url, `${authority.ca}.absent`).login('ann', 'secret-password'), {
+    ...down,
+    detail: /^CA of the directory cannot be read: ENOENT/,
+  });
+  const password = (): Buffer => {
+    throw new SelloError('SELLO_CONFIG_INVALID', { detail: "file 'ldap-password' cannot be read" });
+  };
+  await t.rejects(
+    directory(url, authority.ca, { bind: { by: 'service', dn: 'cn=s', password } }).login('ann', 'p'),
+    { ...down, detail: "password for the directory cannot be read: file 'ldap-password' cannot be read" },
+  );
+});

@@ -1,9 +1,10 @@
 /** Logins over the operators' listener of a running server, with a real OpenID provider. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import type { Identity } from '../../../src/access/index.ts';
 import { personOfCertificate } from '../../../src/access/people/index.ts';
 import type { TenantName } from '../../../src/tenants/name.ts';
+import { serverCertificate } from '../../attacks/pki.ts';
 import { Site, listenerYaml, tenantsYaml } from '../../attacks/site.ts';
 import { freePort } from '../../real/process.ts';
 import { Browser, type Answer } from './browser.ts';
@@ -377,3 +378,58 @@ t.test('what is no request of ours is refused without a word', { timeout: 60_000
     'no route of people on a listener that serves keys',
   );
 });
+
+t.test(
+  'a CA file of a directory that is missing is told at the start, and later by 503',
+  { timeout: 60_000 },
+  async (t) => {
+    const site = new Site();
+    t.teardown(() => site.remove());
+    const operators = {
+      address: '127.0.0.1:0',
+      tls: { cert: 'server.crt', key: 'server.key' },
+      ldap: {
+        office: {
+          url: 'ldaps://127.0.0.1:1',
+          ca: 'directory-ca.pem',
+          bind: { template: 'uid={name},dc=x' },
+          userBase: 'dc=x',
+          groups: { attribute: 'memberOf' },
+          roles: [{ group: 'cn=g,dc=x', tenant: 'blue', role: 'auditor' }],
+        },
+      },
+    };
+    const blue = { name: 'blue', admins: ['1'.repeat(64)], clients: { auth: 'off' }, keys: [] };
+    const yaml = `${listenerYaml}audit: {path: audit/server.jsonl}\noperators: ${JSON.stringify(operators)}\n${tenantsYaml(blue)}`;
+    const told = {
+      code: 'SELLO_CONFIG_INVALID',
+      detail: /CA file '.*directory-ca\.pem' cannot be used: ENOENT/,
+    };
+    await t.rejects(site.start(yaml), told);
+    site.write('directory-ca.pem', 'no certificate');
+    await t.rejects(site.start(yaml), { ...told, detail: /cannot be used: holds no PEM certificate/ });
+    site.write('directory-ca.pem', serverCertificate().certificatePem);
+    const server = await site.start(yaml);
+    rmSync(site.file('directory-ca.pem'));
+    await t.rejects(site.reload(yaml), told, 'a reload does not take it either');
+    const answer = await new Browser().open(
+      `https://127.0.0.1:${String(server.operatorsPort)}/v1/operators/login`,
+      {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name: 'ann', password: 'secret' }),
+      },
+    );
+    t.equal(answer.status, 503);
+    t.match(JSON.parse(answer.body), {
+      code: 'SELLO_LOGIN_UNAVAILABLE',
+      error: 'sign-in cannot be checked now',
+    });
+    await server.stop();
+    t.match(
+      readFileSync(site.file('audit/server.jsonl'), 'utf8'),
+      /"reason":"CA of the directory cannot be read"/,
+      'why is on record',
+    );
+  },
+);

@@ -68,6 +68,7 @@ function row(one, person, tenant, again) {
         { class: 'mono', href: `#/${encodeURIComponent(tenant)}/keys/${encodeURIComponent(one.key)}` },
         what,
       ),
+      one.atOnce && h('span', { class: 'tag' }, 'at once'),
     ),
     h('td', { class: 'long' }, one.reason),
     h('td', {}, chip(/** @type {'off'} */ (kinds[/** @type {'used'} */ (one.state)]), one.state)),
@@ -88,7 +89,7 @@ function row(one, person, tenant, again) {
               void change(
                 'Approve',
                 'approve',
-                `${String(one.requestedBy.name)} asks for it: “${String(one.reason)}”. After that it can be done once.`,
+                `${String(one.requestedBy.name)} asks for it: “${String(one.reason)}”. After that it can be done once${one.atOnce ? ', at once: there is no waiting period in which it could be called off' : ''}.`,
                 'It is approved.',
               ),
             { class: 'small main', 'aria-label': `Approve the end of ${what}` },

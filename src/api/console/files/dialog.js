@@ -34,7 +34,9 @@ export function troubleOf(error) {
  * @property {string} [hint]
  * @property {number} [maxlength]
  * @property {number} [min]
+ * @property {string} [pattern]
  * @property {boolean} [required]
+ * @property {readonly string[]} [choices] one of these; the first unless chosen
  */
 
 /**
@@ -109,13 +111,30 @@ export function ask({ title, text, label, isGrave = false, typed, fields = [], w
 }
 
 /** @param {Field} field */
-function inputOf({ name, type = 'text', value = '', maxlength, min, required = false, hint }) {
+function inputOf({
+  name,
+  type = 'text',
+  value = '',
+  maxlength,
+  min,
+  pattern,
+  required = false,
+  hint,
+  choices,
+}) {
+  if (choices !== undefined)
+    return h(
+      'select',
+      { name, id: `field-${name}` },
+      choices.map((choice) => h('option', { value: choice }, choice)),
+    );
   return h('input', {
     name,
     type,
     value,
     maxlength,
     min,
+    pattern,
     required,
     autocomplete: 'off',
     id: `field-${name}`,

@@ -13,6 +13,7 @@ export async function endOfKey(place, path, keyring, { lifecycle }) {
   const { approvals } = await get(ofTenant(place.tenant, 'approvals'), place.signal);
   const own = approvals.filter((/** @type {any} */ one) => one.key === place.name);
   const key = new End(place, path, null, own);
+  const now = new End(place, path, null, own, true);
   const versions = keyring.versions
     .filter((/** @type {any} */ one) => one.state === 'disabled' && one.destroyAfter !== null)
     .map((/** @type {any} */ one) => ({ ...one, end: new End(place, path, one.version, own) }));
@@ -28,10 +29,11 @@ export async function endOfKey(place, path, keyring, { lifecycle }) {
         )
       : scheduled('All that it sealed is lost then', keyring.deletion.after),
     key.pending(),
+    now.pending(),
     h(
       'div',
       { class: 'row', role: 'group', 'aria-label': 'End of this key' },
-      ofKey(key, keyring, lifecycle),
+      ofKey(key, now, keyring, lifecycle),
     ),
     versions.map((/** @type {any} */ { version, destroyAfter, end }) => [
       h('h3', {}, `End of version ${String(version)}`),
@@ -47,8 +49,8 @@ export async function endOfKey(place, path, keyring, { lifecycle }) {
   );
 }
 
-/** @param {End} end @param {any} keyring @param {any} lifecycle */
-function ofKey(end, { deletion }, lifecycle) {
+/** @param {End} end @param {End} now @param {any} keyring @param {any} lifecycle */
+function ofKey(end, now, { deletion }, lifecycle) {
   const { name } = end;
   if (deletion !== null)
     return [
@@ -73,6 +75,8 @@ function ofKey(end, { deletion }, lifecycle) {
         typed: name,
         done: `The end of ${name} is scheduled.`,
       }),
+    now.request(),
+    now.destroy('delete'),
   ];
 }
 
@@ -97,6 +101,7 @@ class End {
   #place;
   #path;
   #version;
+  #atOnce;
   #waiting;
   approved;
 
@@ -105,12 +110,14 @@ class End {
    * @param {string} path
    * @param {number | null} version null: the whole key
    * @param {any[]} approvals
+   * @param {boolean} [atOnce] without a waiting period
    */
-  constructor(place, path, version, approvals) {
+  constructor(place, path, version, approvals, atOnce = false) {
     this.#place = place;
     this.#path = path;
     this.#version = version;
-    const own = approvals.filter((one) => one.version === version);
+    this.#atOnce = atOnce;
+    const own = approvals.filter((one) => one.version === version && one.atOnce === atOnce);
     this.approved = own.find(({ state }) => state === 'approved');
     this.#waiting = own.find(({ state }) => state === 'pending');
   }
@@ -132,14 +139,20 @@ class End {
   /** Where nobody has asked yet. */
   request() {
     if (this.#waiting !== undefined || this.approved !== undefined) return undefined;
-    const label = this.#version === null ? 'Ask for approval…' : `Ask for version ${String(this.#version)}…`;
+    const asked = this.#atOnce ? 'Ask for its end at once…' : 'Ask for approval…';
+    const label = this.#version === null ? asked : `Ask for version ${String(this.#version)}…`;
     const { tenant, name } = this.#place;
     return button(
       label,
       () =>
         void this.#do({
-          title: `Ask for the end of ${this.#what}`,
-          text: ['Another administrator has to approve it. Nothing happens until then.'],
+          title: `Ask for the end of ${this.#what}${this.#atOnce ? ' at once' : ''}`,
+          text: [
+            'Another administrator has to approve it. Nothing happens until then.',
+            ...(this.#atOnce
+              ? ['There is no waiting period after that in which it could be called off.']
+              : []),
+          ],
           fields: [
             {
               name: 'reason',
@@ -156,6 +169,7 @@ class End {
               key: name,
               reason,
               ...(this.#version === null ? {} : { version: this.#version }),
+              ...(this.#atOnce ? { atOnce: true } : {}),
             }),
         }),
     );

@@ -1,11 +1,13 @@
 /** A tenant's keys, a page at a time. */
 import { get, ofTenant } from './api.js';
 import { chip, count, h, span, table, when } from './dom.js';
+import { newKeys } from './key-new.js';
 
 /** @type {import('./app.js').Page} */
 export const keys = {
   title: 'Keys',
-  async show({ tenant, query, signal }) {
+  async show(place) {
+    const { tenant, query, signal } = place;
     const prefix = query.get('prefix') ?? '';
     const after = query.get('after') ?? '';
     const asked = new URLSearchParams({
@@ -47,7 +49,7 @@ export const keys = {
       after !== '' &&
       h('a', { class: 'button', href: `${here}?${String(new URLSearchParams({ prefix }))}` }, 'First page');
     return [
-      search,
+      h('div', { class: 'row apart' }, search, newKeys(place)),
       rows.length === 0
         ? h(
             'p',
