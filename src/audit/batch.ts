@@ -6,8 +6,7 @@ export class Batch {
   lines = '';
   count = 0;
   readonly firstAtMs: number;
-  /** Kept only while somebody listens. */
-  records: AuditRecord[] | undefined;
+  readonly records: AuditRecord[] = [];
   readonly promise: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (error: SelloError) => void;

@@ -16,6 +16,7 @@ import { getSystemErrorName } from 'node:util';
 import type { AuditConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import type { Clock, Timer } from '../clock.ts';
+import { Amends, type Reached } from './amends.ts';
 import { Batch, ignore } from './batch.ts';
 import type { AuditFault, AuditFile, AuditStreamOptions, ChainStatus } from './file.ts';
 import { auditLine } from './line.ts';
@@ -67,6 +68,7 @@ class FileStream implements AuditFile, TrailWriter {
   #headsWanted: { readonly roll: boolean; readonly done: (head: TrailHead) => void }[] = [];
   /** The stream hangs with its thread, and another one has to be begun. */
   #lostTrail = false;
+  readonly #amends = new Amends();
   readonly #listeners = new Set<(record: AuditRecord) => void>();
   #slot: Slot;
   #state: State = 'ok';
@@ -162,7 +164,7 @@ class FileStream implements AuditFile, TrailWriter {
     const batch = this.#batchFor(line.length);
     batch.lines += line;
     batch.count++;
-    if (this.#listeners.size > 0) (batch.records ??= []).push(record);
+    batch.records.push(record);
     this.#queuedRecords++;
     this.#queuedBytes += line.length;
     const nowMs = this.#clock.monotonic();
@@ -327,7 +329,7 @@ class FileStream implements AuditFile, TrailWriter {
       );
       if (this.#trail === undefined) batch.resolve();
       else this.#trail.chained(batch, this);
-      if (batch.records !== undefined) this.#tell(batch.records);
+      if (this.#listeners.size > 0) this.#tell(batch.records);
     }
     this.#resume();
   };
@@ -358,7 +360,12 @@ class FileStream implements AuditFile, TrailWriter {
         void this.append(this.#note(`audit stream ${detail}`, spanMs, refused));
       this.#options.onFault({ kind: 'recovered', path: this.#config.path, detail, refused });
     }
+    this.#makeAmends();
     this.#next();
+  }
+
+  #makeAmends(): void {
+    if (!this.#closing) for (const record of this.#amends.take()) void this.append(record);
   }
 
   #note(reason: string, durationMs: number, count: number): AuditRecord {
@@ -405,6 +412,8 @@ class FileStream implements AuditFile, TrailWriter {
   refuse(batch: Batch, why: string): void {
     this.#options.observer?.refused(batch.count);
     batch.reject(this.#unavailable(why));
+    this.#amends.refused(batch, 'stream', why, this.#clock.now());
+    if (this.#state === 'ok') this.#makeAmends();
   }
 
   #takeHead({ roll, done }: { roll: boolean; done: (head: TrailHead) => void }): void {
@@ -508,11 +517,11 @@ class FileStream implements AuditFile, TrailWriter {
       const late = this.#writing;
       this.#writing = undefined;
       this.#forget(late);
-      this.#refuseBatch(late);
+      this.#refuseBatch(late, 'disk');
     }
     for (const batch of this.#waiting.splice(0)) {
       this.#forget(batch);
-      this.#refuseBatch(batch);
+      this.#refuseBatch(batch, 'memory');
     }
     if (announce) {
       this.#options.onFault({
@@ -530,8 +539,9 @@ class FileStream implements AuditFile, TrailWriter {
     this.#queuedBytes -= batch.lines.length;
   }
 
-  #refuseBatch(batch: Batch): void {
+  #refuseBatch(batch: Batch, reached: Reached): void {
     this.#refused += batch.count;
+    this.#amends.refused(batch, reached, this.#detail, this.#clock.now());
     this.#options.observer?.refused(batch.count);
     batch.reject(this.#unavailable(`${this.#config.path}: ${this.#detail}`));
   }

@@ -8,7 +8,6 @@ import tls from 'node:tls';
 import t from 'tap';
 import type { Test } from 'tap';
 import { auditLine, openAuditStream, type AuditFault, type AuditFile } from '../../src/audit/index.ts';
-import { auditLine } from '../../src/audit/line.ts';
 import { ocsfLine } from '../../src/audit/ocsf.ts';
 import { streamFolders } from '../../src/audit/segment.ts';
 import type { AuditRecord } from '../../src/audit/record.ts';
