@@ -71,34 +71,65 @@ export interface TrailReport {
 export const defaultClockToleranceMs = 60_000;
 
 /**
- * @param trail the folder of a trail, or of one stream
- * @throws when the folder cannot be read
+ * @param trails folders of a trail, or of one stream: of several nodes each its copy. Only where one stream alone is given are others
+ *   not missed.
+ * @throws when a folder cannot be read
  */
-export async function verifyTrail(trail: string, options: VerifyOptions = {}): Promise<TrailReport> {
-  const folder = path.resolve(trail);
-  const alone = await isStreamFolder(folder);
-  const folders = alone ? [folder] : await streamFolders(folder);
-  const here = new Set(folders.map((found) => path.basename(found)));
+export async function verifyTrail(
+  trails: string | readonly string[],
+  options: VerifyOptions = {},
+): Promise<TrailReport> {
+  const given = (typeof trails === 'string' ? [trails] : trails).map((trail) => path.resolve(trail));
   const findings: Finding[] = [];
+  const folders: string[] = [];
+  const empty: string[] = [];
+  let alone = given.length === 1;
+  for (const folder of new Set(given)) {
+    const isStream = await isStreamFolder(folder);
+    alone &&= isStream;
+    const found = isStream ? [folder] : await streamFolders(folder);
+    folders.push(...found);
+    if (found.length === 0) empty.push(folder);
+  }
   const streams: StreamReport[] = [];
-  for (const found of folders) streams.push(await verifyStream(found, options));
-  for (const anchor of alone ? [] : (options.anchors ?? [])) {
-    if (here.has(anchor.stream)) continue;
-    const size = anchor.checkpoint?.size ?? 0;
-    const text = `stream ${anchor.stream} of node ${anchor.node} is missing: its anchor knows ${size} records`;
-    findings.push({ kind: 'stream', text });
+  for (const found of new Set(folders)) {
+    const copies = folders.filter(
+      (other) => other !== found && path.basename(other) === path.basename(found),
+    );
+    const report = await verifyStream(found, options);
+    const notices = [...new Set(copies)].map((copy) => `this is ${found}; another copy is ${copy}`);
+    streams.push(notices.length === 0 ? report : { ...report, notices: [...report.notices, ...notices] });
   }
-  for (const checkpoint of alone ? [] : (options.checkpoints ?? [])) {
-    const stream = checkpoint.origin.split('/').at(-1)!;
-    if (here.has(stream)) continue;
-    const text = `stream ${stream} is missing: a kept checkpoint knows ${checkpoint.size} records of ${checkpoint.origin}`;
-    findings.push({ kind: 'stream', text });
-  }
-  if (folders.length === 0 && findings.length === 0)
-    findings.push({ kind: 'stream', text: `there is no stream in ${folder}` });
+  if (!alone) findings.push(...missing(new Set(streams.map(({ stream }) => stream)), options));
+  // Of several folders each should have some: one that was not copied is not to be overlooked.
+  if (given.length > 1 || findings.length === 0)
+    for (const folder of empty) findings.push({ kind: 'stream', text: `there is no stream in ${folder}` });
   const wrong = findings.length > 0 || streams.some((stream) => stream.findings.length > 0);
   const attested = streams.every((stream) => stream.attested !== undefined);
   return { verdict: wrong ? 'wrong' : attested ? 'verified' : 'unattested', streams, findings };
+}
+
+/** Streams that somebody wrote, as anchors and kept checkpoints know, and that are not here. */
+function missing(here: ReadonlySet<string>, { anchors = [], checkpoints = [] }: Evidence): Finding[] {
+  const findings: Finding[] = [];
+  for (const { stream, node, checkpoint, updated } of anchors) {
+    if (here.has(stream)) continue;
+    const size = checkpoint?.size ?? 0;
+    const last = size === 0 ? '' : `, the last one number ${size - 1}, checkpointed at ${updated}`;
+    findings.push({
+      kind: 'stream',
+      text: `stream ${stream} of node ${node} is missing: its anchor knows ${size} records${last}`,
+    });
+  }
+  for (const { origin, size } of checkpoints) {
+    const stream = origin.split('/').at(-1)!;
+    if (here.has(stream)) continue;
+    findings.push({
+      kind: 'stream',
+      text: `stream ${stream} is missing: a kept checkpoint knows ${size} records of ${origin}`,
+    });
+  }
+  return findings;
 }
 
 async function isStreamFolder(folder: string): Promise<boolean> {

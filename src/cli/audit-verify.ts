@@ -18,7 +18,7 @@ interface Options {
 
 export function auditVerify(parent: CliCommand): void {
   const command = child(parent, 'verify', 'Say whether anything of an audit trail is missing or changed');
-  command.argument('[DIR...]').usage('[options] <DIR>');
+  command.argument('[DIR...]').usage('[options] <DIR>...');
   colorOption(command)
     .option('--anchor <FILE>', "Anchors of the tenant's keystore ('sello audit anchor')")
     .option('--checkpoint <FILE...>', 'Checkpoints that were kept elsewhere')
@@ -28,6 +28,9 @@ export function auditVerify(parent: CliCommand): void {
     .addHelpText(
       'after',
       `
+Several folders are judged together: the trails of all nodes that wrote, collected in one place. A stream that an
+anchor knows and none of them has is named as missing.
+
 Exit status:
   0  every stream is complete up to its anchor or kept checkpoint, and unchanged
   1  something is missing, changed or out of order; the first such record of each stream is named
@@ -35,11 +38,11 @@ Exit status:
     );
   examples(command, [
     ['Against what the keystore knows', 'audit verify /var/log/sello/acme --anchor acme.anchors'],
+    ['Of all nodes', 'audit verify node-1/acme node-2/acme --anchor acme.anchors'],
   ]);
   command.action(async (given: string[], options: Options) => {
     const { io } = command;
-    command.checkArguments(given, ['no folder specified']);
-    const trail = given[0]!;
+    command.checkArguments(given, ['no folder specified'], Infinity);
     const toleranceMs = parseGoDuration(options.clockTolerance ?? '60s');
     if (toleranceMs === undefined) throw command.misuse(`invalid duration '${options.clockTolerance ?? ''}'`);
     const anchors = options.anchor === undefined ? undefined : await anchorsOf(io, options.anchor);
@@ -47,14 +50,11 @@ Exit status:
     for (const file of options.checkpoint ?? []) checkpoints.push(await checkpointOf(io, file));
     const key: NoteKey | undefined = options.key === undefined ? undefined : await keyOf(io, options.key);
     const { verifyTrail } = await import('../audit/index.ts');
-    const report = await failingOnFiles(trail, () =>
-      verifyTrail(pathOf(io, trail), {
-        anchors,
-        checkpoints,
-        key,
-        clockToleranceMs: toleranceMs,
-        signal: io.signal,
-      }),
+    const report = await failingOnFiles(given.join(' '), () =>
+      verifyTrail(
+        given.map((trail) => pathOf(io, trail)),
+        { anchors, checkpoints, key, clockToleranceMs: toleranceMs, signal: io.signal },
+      ),
     );
     const style = styleOf(io, options.color);
     await write(io.stdout, options.json === true ? `${JSON.stringify(report)}\n` : textOf(report, style));

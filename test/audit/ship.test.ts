@@ -205,6 +205,17 @@ t.test(
     receiver.hangs = false;
     await until('the target again', () => /hanging/.test(receiver.bodies.join('')));
     await stream.append(keyCall({ requestId: 'again' }));
+    const told = receiver.bodies
+      .join('')
+      .split('\n')
+      .filter((line) => line.includes('"id":"hanging"'));
+    t.match(told[0], /"outcome":"success"/);
+    t.ok(
+      told.some((line) =>
+        /"outcome":"failure","reason":"not acknowledged.*recorded, and not released/.test(line),
+      ),
+      'the target hears as well that it was not released',
+    );
     await stream.close();
   },
 );

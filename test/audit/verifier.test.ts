@@ -376,3 +376,62 @@ t.test('chain and tree are what the format says', async (t) => {
   t.equal(made.notary.last!.root, tree.root());
   t.equal(made.notary.last!.text.split('\n')[2], Buffer.from(tree.root(), 'hex').toString('base64'));
 });
+
+t.test('the trails of several nodes, collected, are judged together', async (t) => {
+  const root = t.testdir();
+  const nodes: TrailFixture[] = [];
+  for (const node of ['node-1', 'node-2', 'node-3']) {
+    const made = makeTrail(path.join(root, node, 'acme'));
+    await writeCalls(made, 50);
+    made.target.close();
+    nodes.push(made);
+  }
+  const anchors = nodes.map((made, i) => made.anchor({ node: `node-${i + 1}` }));
+  const trails = nodes.map(({ trail }) => trail);
+  const third = new RegExp(
+    `stream ${nodes[2]!.stream} of node node-3 is missing: its anchor knows 50 records, the last one number 49, checkpointed at 20`,
+  );
+  t.match(await verifyTrail(trails, { anchors }), {
+    verdict: 'verified',
+    streams: [{ records: 50 }, { records: 50 }, { records: 50 }],
+  });
+  t.match(await verifyTrail(trails.slice(0, 2), { anchors }), {
+    verdict: 'wrong',
+    findings: [{ kind: 'stream', text: third }],
+  });
+  const streams = nodes.map(({ folder }) => folder);
+  t.match(
+    await verifyTrail(streams.slice(0, 2), { anchors }),
+    { verdict: 'wrong', findings: [{ text: third }] },
+    'also when streams are named one by one',
+  );
+  t.match(
+    await verifyTrail(streams[0]!, { anchors }),
+    { verdict: 'verified' },
+    'one stream alone was asked for',
+  );
+  t.equal((await verifyTrail([trails[0]!, trails[0]!, ...trails], { anchors })).streams.length, 3);
+
+  const empty = path.join(root, 'node-4', 'acme');
+  fs.mkdirSync(empty, { recursive: true });
+  t.match(await verifyTrail([...trails, empty], { anchors }), {
+    verdict: 'wrong',
+    findings: [{ text: `there is no stream in ${empty}` }],
+  });
+
+  const one = path.join(root, 'collected');
+  for (const { folder, stream } of nodes) fs.cpSync(folder, path.join(one, stream), { recursive: true });
+  t.match(await verifyTrail(one, { anchors }), { verdict: 'verified' }, 'all in one folder');
+  const twice = await verifyTrail([one, trails[0]!], { anchors });
+  t.match(twice, { verdict: 'verified' });
+  t.match(
+    twice.streams.map(({ notices }) => notices).filter(({ length }) => length > 0),
+    [[/another copy is/], [/another copy is/]],
+  );
+  fs.rmSync(path.join(one, nodes[2]!.stream), { recursive: true });
+  t.match(await verifyTrail(one, { anchors }), { verdict: 'wrong', findings: [{ text: third }] });
+  // A copy that is older than the anchor is no copy of the whole.
+  const segment = path.join(nodes[0]!.folder, segmentName(0));
+  fs.writeFileSync(segment, fs.readFileSync(segment, 'latin1').split('\n').slice(0, 30).join('\n') + '\n');
+  t.match(await verifyTrail(trails, { anchors }), { verdict: 'wrong' });
+});

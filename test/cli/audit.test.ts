@@ -54,6 +54,27 @@ void t.test(
       stdout: /is missing: its anchor knows 200 records/,
     });
 
+    const other = await trailIn(path.join(cwd, 'node-2'));
+    fs.writeFileSync(
+      path.join(cwd, 'both.anchors'),
+      formatAnchors([made.anchor(), other.anchor({ node: 'node-2' })]),
+    );
+    fs.renameSync(path.join(cwd, 'elsewhere'), made.folder);
+    const both = ['audit', 'verify', 'acme', 'node-2/acme', '--anchor', 'both.anchors'];
+    t.match(await runCommand(both, { cwd }), { exit: 0, stdout: /Verified: no record is missing/ });
+    t.match(
+      await runCommand(
+        both.filter((word) => word !== 'node-2/acme'),
+        { cwd },
+      ),
+      {
+        exit: 1,
+        stdout: new RegExp(
+          `WRONG {2}stream ${other.stream} of node node-2 is missing: its anchor knows 200 records`,
+        ),
+      },
+    );
+
     t.match(await runCommand(['audit', 'verify', 'nothing'], { cwd }), {
       exit: 1,
       stderr: /no such file or directory/,

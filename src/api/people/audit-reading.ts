@@ -29,6 +29,8 @@ export const maxVerifications = 2;
 /** In an answer. */
 const maxStreams = 200;
 const maxFindings = 50;
+/** What needs somebody first. */
+const order = ['missing', 'wrong', 'elsewhere', 'verified'];
 
 interface Verification {
   readonly state: 'running' | 'done' | 'failed';
@@ -123,8 +125,7 @@ export class AuditReading {
     const isOurs = (anchor: Anchor): boolean => anchor.node === node || there.has(anchor.stream);
     const anchors = read?.anchors.filter(isOurs);
     const report = await verifyInThread(trail, anchors, this.#end.signal);
-    const elsewhere = (read?.anchors ?? []).filter((anchor) => !isOurs(anchor));
-    return viewOf(report, node, read === undefined ? undefined : { ...read, elsewhere });
+    return viewOf(report, tenant.name, node, read);
   }
 }
 
@@ -138,8 +139,9 @@ function trailOf({ config: { audit } }: Tenant): string {
 
 function viewOf(
   report: TrailReport,
+  tenant: string,
   node: string,
-  read: { readonly damaged: readonly string[]; readonly elsewhere: readonly Anchor[] } | undefined,
+  read: Awaited<ReturnType<typeof readAnchors>> | undefined,
 ): Record<string, unknown> {
   const damaged = (read?.damaged ?? []).map((stream) => ({
     kind: 'stream',
@@ -155,13 +157,35 @@ function viewOf(
     streams: streams.slice(0, maxStreams).map(shownStream),
     streamsNotShown: Math.max(0, streams.length - maxStreams),
     findings: findings.slice(0, maxFindings),
-    elsewhere: (read?.elsewhere ?? []).slice(0, maxStreams).map((anchor) => ({
+    ...knownOf(read?.anchors ?? [], report, node),
+    command: `sello audit verify NODE-1/${tenant} NODE-2/${tenant} --anchor ${tenant}.anchors`,
+  };
+}
+
+/** What anchors know: which streams there are, of all nodes, and how far this verification went with each. */
+function knownOf(anchors: readonly Anchor[], report: TrailReport, node: string): Record<string, unknown> {
+  const here = new Map(report.streams.map((stream) => [stream.stream, stream]));
+  const seenOf = ({ stream, node: writer }: Anchor): 'verified' | 'wrong' | 'missing' | 'elsewhere' => {
+    const found = here.get(stream);
+    if (found !== undefined) return found.findings.length > 0 ? 'wrong' : 'verified';
+    return writer === node ? 'missing' : 'elsewhere';
+  };
+  const known = anchors
+    .map((anchor) => ({
       stream: anchor.stream,
       node: anchor.node,
+      began: anchor.created,
       records: anchor.checkpoint?.size ?? 0,
+      lastIndex: anchor.checkpoint === undefined ? null : anchor.checkpoint.size - 1,
+      checkpointed: anchor.updated,
       ended: anchor.ended,
-      updated: anchor.updated,
-    })),
+      seen: seenOf(anchor),
+    }))
+    .sort((a, b) => order.indexOf(a.seen) - order.indexOf(b.seen));
+  return {
+    known: known.slice(0, maxStreams),
+    knownNotShown: Math.max(0, known.length - maxStreams),
+    elsewhere: known.filter(({ seen }) => seen === 'elsewhere').length,
   };
 }
 

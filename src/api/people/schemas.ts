@@ -151,16 +151,28 @@ export const verificationAnswer = fields({
       streams: Type.Array(streamReport, { description: 'At most 200, what is wrong first.' }),
       streamsNotShown: count('Beyond those.'),
       findings: Type.Array(finding, { description: 'That belong to no stream which is here.' }),
-      elsewhere: Type.Array(
+      known: Type.Array(
         fields({
-          stream: text('Name.'),
-          node: text('Host.'),
+          stream: text('Name. Of one process, and of those that went on after it on its host.'),
+          node: text('Host of the process that writes it.'),
+          began: time('When it began.'),
           records: count('That its anchor knows.'),
-          ended: Type.Boolean(),
-          updated: time('When the anchor was written.'),
+          lastIndex: nullable(count('Of these the last one’s number.')),
+          checkpointed: time('When the anchor was written last.'),
+          ended: Type.Boolean({ description: 'The process stopped in order.' }),
+          seen: Type.Enum(['verified', 'wrong', 'missing', 'elsewhere'], {
+            description:
+              '`verified`, `wrong`: looked at here. `missing`: of this node, and not here. `elsewhere`: of another node, and not looked at.',
+          }),
         }),
-        { description: 'Streams of other nodes, which were not looked at. At most 200.' },
+        {
+          description:
+            'Every stream that the keystore has an anchor of, whichever node wrote it. At most 200.',
+        },
       ),
+      knownNotShown: count('Beyond those.'),
+      elsewhere: count('Streams of other nodes, which this verification says nothing of.'),
+      command: text('What judges the collected folders of all nodes.'),
     }),
   ),
 });

@@ -1,4 +1,5 @@
 /** What people look at over the operators' listener: tenants, keys, certificates, records and the proof of their trail. */
+import { hostname } from 'node:os';
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
@@ -6,8 +7,11 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
 import { maxSearchesPerTenant } from '../../../src/api/people/index.ts';
+import { anchorFolder, formatAnchor } from '../../../src/audit/anchor.ts';
+import type { TenantName } from '../../../src/tenants/name.ts';
 import { askHttp2 } from '../../attacks/client.ts';
 import { issue } from '../../attacks/pki.ts';
+import { makeTrail, writeCalls } from '../../audit/trail-fixture.ts';
 import { problemsOfAnswer } from './answers.ts';
 import { grants, office, type Office, type OfficeSettings, type Reply } from './office.ts';
 
@@ -325,6 +329,47 @@ t.test('a stream of this node that is gone is missed', { timeout: 60_000 }, asyn
       findings: [{ kind: 'stream', text: new RegExp(`stream ${stream!} of node .* is missing`) }],
     },
   });
+});
+
+t.test('streams of other nodes are named, and not called verified', { timeout: 60_000 }, async (t) => {
+  const { as, site, tokenOf } = await office(t, trails);
+  const ed = as('ed', 'acme-watch');
+  const { records } = site.server.runtime.tenants.get('acme' as TenantName)!.keys;
+  const other = makeTrail(path.join(t.testdir(), 'acme'));
+  await writeCalls(other, 40);
+  other.target.close();
+  const anchor = other.anchor({ node: 'node-2' });
+  await records!.write(`${anchorFolder}/${other.stream}`, formatAnchor(anchor), 0);
+  const seen = await verified(ed, 'acme');
+  t.match(seen, {
+    result: {
+      verdict: 'verified',
+      streams: [{ attested: Number }],
+      elsewhere: 1,
+      known: [
+        {
+          stream: other.stream,
+          node: 'node-2',
+          seen: 'elsewhere',
+          records: 40,
+          lastIndex: 39,
+          checkpointed: anchor.updated,
+          began: anchor.created,
+        },
+        { seen: 'verified', node: hostname() },
+      ],
+      command: /^sello audit verify .*acme.* --anchor acme\.anchors$/,
+    },
+  });
+  const document = (
+    await get(site.server.operatorsPort!, '/v1/operators/openapi.json', await tokenOf('ed', ['acme-watch']))
+  ).json;
+  const { status: _status, ...body } = seen;
+  t.same(
+    problemsOfAnswer(document, 'get', '/v1/operators/tenants/{tenant}/audit/verification', body),
+    [],
+    'as the document says',
+  );
 });
 
 t.test('answers have the form that the document says', { timeout: 60_000 }, async (t) => {

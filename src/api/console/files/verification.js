@@ -129,12 +129,19 @@ function resultOf(result, tenant) {
       { class: `verdict ${kind}`, 'aria-labelledby': 'verdict' },
       h('h2', { id: 'verdict' }, title),
       h('p', {}, text),
+      result.elsewhere > 0 &&
+        h(
+          'p',
+          {},
+          h('strong', {}, `This is said of ${String(result.node)} alone. `),
+          `${count(result.elsewhere)} ${result.elsewhere === 1 ? 'stream' : 'streams'} of other nodes ${result.elsewhere === 1 ? 'is' : 'are'} not on this disk and not verified here.`,
+        ),
     ),
     facts([
       ['Records that follow on each other', count(records)],
       ['As anchors know them', count(attested)],
       ['Streams here', count(result.streams.length + result.streamsNotShown)],
-      ['Streams of other nodes', count(result.elsewhere.length)],
+      ['Streams of other nodes, not verified here', count(result.elsewhere)],
       ['Verified on', h('span', { class: 'mono' }, result.node)],
       ['Anchors', result.isAnchored ? 'in the keystore' : 'this keystore has no place for them'],
     ]),
@@ -178,32 +185,48 @@ function resultOf(result, tenant) {
         ),
       ),
     ).frame,
-    result.elsewhere.length > 0 && [
-      h('h2', {}, 'Not looked at: streams of other nodes'),
+    result.known.length > 0 && [
+      h('h2', {}, 'Streams that anchors know'),
+      h(
+        'p',
+        {},
+        'Each process that wrote records of this tenant, on whichever node, has left an anchor in the keystore.',
+      ),
       table(
-        'Streams of other nodes',
-        ['Stream', 'Node', 'Records', 'State', 'Anchored'],
-        result.elsewhere.map((/** @type {any} */ one) =>
+        'Streams that anchors know',
+        ['Stream', 'Node', 'Verified', 'Last record', 'Checkpointed', 'Began', 'State'],
+        result.known.map((/** @type {any} */ one) =>
           h(
             'tr',
             {},
             h('th', { scope: 'row' }, short(one.stream)),
             h('td', { class: 'mono' }, one.node),
-            h('td', { class: 'number' }, count(one.records)),
+            h('td', {}, seenChip(one.seen)),
+            h('td', { class: 'number' }, one.lastIndex === null ? 'none' : count(one.lastIndex)),
+            h('td', {}, exactly(one.checkpointed)),
+            h('td', {}, exactly(one.began)),
             h('td', {}, one.ended ? 'ended' : 'going on'),
-            h('td', {}, when(one.updated)),
           ),
         ),
       ).frame,
+      result.knownNotShown > 0 && h('p', { class: 'hint' }, `And ${count(result.knownNotShown)} more.`),
     ],
     h(
       'p',
       { class: 'hint' },
-      'This server judged its own files here. Whoever rules it rules what this page says too: for a proof that does not rest on it, copy the trail and the anchors and run ',
-      h('code', {}, 'sello audit verify DIR --anchor FILE'),
-      ' on another machine.',
+      'This server judged its own files here. Whoever rules it rules what this page says too. For all nodes, and for a proof that does not rest on one of them, copy the folder of each node and what ',
+      h('code', {}, 'sello audit anchor'),
+      ' prints to another machine, and run there: ',
+      h('code', {}, result.command),
     ),
   ];
+}
+
+/** @param {'verified' | 'wrong' | 'missing' | 'elsewhere'} seen */
+function seenChip(seen) {
+  if (seen === 'verified') return chip('good', 'here');
+  if (seen === 'elsewhere') return chip('warn', 'not here: elsewhere');
+  return chip('bad', seen === 'missing' ? 'missing here' : 'here: wrong');
 }
 
 /** @param {any} stream */
