@@ -258,7 +258,7 @@ export class Approvals {
 
 /**
  * Why two logins may be one human; undefined when they are two for certain. Within one issuer the subject tells them apart, and the stable
- * id where there is one. Between two issuers only the stable id does: without one on both sides nobody can know.
+ * id where there is one, which then both must have. Between two issuers only the stable id does: without one on both sides nobody can know.
  */
 export function sameHuman(one: PersonRef, other: PersonRef): string | undefined {
   if (one.issuer === other.issuer && one.subject === other.subject) return 'the same person';
@@ -266,6 +266,9 @@ export function sameHuman(one: PersonRef, other: PersonRef): string | undefined 
     return 'the same person by another login';
   if (one.issuer !== other.issuer && (one.stableId === undefined || other.stableId === undefined))
     return 'logins of two issuers that nothing tells apart';
+  // An issuer that says of some whose account it is says nothing of the others, such as accounts for tests.
+  if ((one.stableId === undefined) !== (other.stableId === undefined))
+    return 'a login that has no stable id, beside one that has';
   return undefined;
 }
 

@@ -50,14 +50,16 @@ export const actions: Readonly<Record<Exclude<AdminRouteName, 'document'>, Actio
   },
   import: async (call) => {
     const { tenant, target, body, by } = call;
-    const request = importOf(body);
-    if (request === undefined)
-      throw new AdminError(400, 'the body does not have the form that this request takes');
+    let material: Buffer | undefined;
     try {
-      await tenant.keys.importKey(nameOf(target), request.material, request.algorithm, by);
+      const request = importOf(body);
+      if (request === undefined)
+        throw new AdminError(400, 'the body does not have the form that this request takes');
+      ({ material } = request);
+      await tenant.keys.importKey(nameOf(target), material, request.algorithm, by);
     } finally {
-      wipe(request.material);
       wipe(body);
+      if (material !== undefined) wipe(material);
     }
     return shown(call, await tenant.keys.keyring(nameOf(target)));
   },

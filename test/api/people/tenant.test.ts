@@ -419,11 +419,18 @@ t.test(
           body: /SELLO_APPROVAL_REQUIRED/,
         });
         t.match(deleted, { status: 403, body: /not authorized: insufficient permissions/ }, 'as KES says no');
+        t.match(await ask('POST', '/admin/v1/keys/other/delete'), {
+          status: 403,
+          body: /SELLO_APPROVAL_REQUIRED/,
+        });
         t.match(await ask('POST', '/admin/v1/keys/app/rotate'), { status: 200 }, 'all else goes on');
         t.match(await ask('GET', '/v1/key/describe/other'), { status: 200 }, 'the key is there');
       } else {
         t.equal(scheduled.status, 200);
         t.equal(deleted.status, 200);
+        t.match(await ask('POST', '/admin/v1/keys/other/create'), { status: 200 });
+        t.match(await ask('POST', '/admin/v1/keys/other/delete'), { status: 200, body: /"receipt"/ });
+        t.match(await ask('GET', '/v1/key/describe/other'), { status: 404 });
       }
     }
   },
