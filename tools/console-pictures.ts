@@ -49,6 +49,7 @@ try {
   await page.evaluate(`document.querySelector('tbody button').click()`);
   await take(page, 'audit');
   await site.anchored('acme');
+  await site.otherNode('acme', 'node-2');
   await visit(page, 'verification', 'Verification');
   await click(page, 'Verify now');
   await page.says('Complete and unchanged');

@@ -25,6 +25,11 @@ path "kv/metadata/acme.sello/*" {
   capabilities = ["list", "delete"]
 }
 
+# anchors of audit trails: list; none ends
+path "kv/metadata/acme.sello/audit-streams/*" {
+  capabilities = ["list"]
+}
+
 # audit: the public half of the key that signs checkpoints
 path "transit/keys/audit-acme" {
   capabilities = ["read"]

@@ -25,6 +25,11 @@ path "kv/metadata/acme.sello/*" {
   capabilities = ["list", "delete"]
 }
 
+# anchors of audit trails: list; none ends
+path "kv/metadata/acme.sello/audit-streams/*" {
+  capabilities = ["list"]
+}
+
 # tell a token that ended from a right that is missing
 path "auth/token/lookup-self" {
   capabilities = ["read"]

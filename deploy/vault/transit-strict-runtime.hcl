@@ -25,6 +25,11 @@ path "kv/metadata/acme.sello/*" {
   capabilities = ["list", "delete"]
 }
 
+# anchors of audit trails: list; none ends
+path "kv/metadata/acme.sello/audit-streams/*" {
+  capabilities = ["list"]
+}
+
 # encrypt what is stored (without `create`, no key is made by mistake)
 path "transit/encrypt/sello-acme" {
   capabilities = ["update"]

@@ -2,6 +2,7 @@
  * What Vault has to be told for one tenant: its policies, no wider than what Sello does with them, its engines and its login role. Printed
  * for Vault's administrators, or applied with a token of theirs. deploy/vault/ holds the policies of a sample tenant.
  */
+import { anchorFolder } from '../audit/anchor.ts';
 import type { VaultKvConfig } from '../config/model.ts';
 
 export type Capability = 'create' | 'read' | 'update' | 'delete' | 'list';
@@ -82,6 +83,12 @@ function runtimeRules({
             path: `${engine}/metadata/${recordsPrefix}/*`,
             capabilities: ['list', 'delete'],
             about: 'records: list, end',
+          },
+          {
+            // The longer path counts: whoever has the server's login does not make a stream of records disappear.
+            path: `${engine}/metadata/${recordsPrefix}/${anchorFolder}/*`,
+            capabilities: ['list'],
+            about: 'anchors of audit trails: list; none ends',
           },
         ];
   const wrapping: PolicyRule[] =

@@ -7,6 +7,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
+import { anchorFolder } from '../../src/audit/anchor.ts';
 import type { VaultKvConfig } from '../../src/config/model.ts';
 import { parseKeyName } from '../../src/keys/index.ts';
 import { openKeystore } from '../../src/keystores/index.ts';
@@ -57,6 +58,15 @@ async function runtimeFailures(vault: Vault, config: VaultKvConfig, token: strin
     await attempt('change a record', () => records.write('a/there', Buffer.from('w'), 1));
     await attempt('list records', () => records.list('a', { limit: 10 }));
     await attempt('end a record', () => records.delete('a/goes', 1));
+    await attempt('write an anchor', () => records.write(`${anchorFolder}/there`, Buffer.from('w'), 1));
+    await attempt('list anchors', () => records.list(anchorFolder, { limit: 10 }));
+    await attempt('keep an anchor', async () => {
+      const isGone = await records.delete(`${anchorFolder}/there`, 2).then(
+        () => true,
+        () => false,
+      );
+      if (isGone) throw new Error('it can be removed');
+    });
   }
   const { custody, signer } = store;
   if (signer !== undefined) {
@@ -138,7 +148,8 @@ if (found !== undefined) {
     const config = kvConfig(vault, { prefix, recordsPrefix: `${prefix}.sello`, ...change, custody });
     const full = await openKeystore(config, { env: {} });
     await full.create(parseKeyName('there'), Buffer.from('value'));
-    for (const path of ['a/there', 'a/goes']) await full.records?.write(path, Buffer.from('v'), 0);
+    for (const path of ['a/there', 'a/goes', `${anchorFolder}/there`])
+      await full.records?.write(path, Buffer.from('v'), 0);
     if (full.custody !== undefined) {
       for (const id of ['there', 'goes']) await full.custody.keys.create(id);
       const item = { key: Buffer.alloc(32, 2), context: Buffer.alloc(32, 1) };

@@ -1,9 +1,11 @@
 /** A server with a console, two tenants, people at an OpenID provider, and some work done: for tests in a browser and for pictures. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { anchorFolder, formatAnchor } from '../../src/audit/anchor.ts';
 import { IdentityProvider, clientSecret, type Account } from '../api/people/identity-provider.ts';
 import { askHttp2 } from '../attacks/client.ts';
 import { authority, issue, serverCertificate, type Issued } from '../attacks/pki.ts';
 import { listenerYaml, serverAuditOff, Site, tenantsYaml } from '../attacks/site.ts';
+import { makeTrail, writeCalls } from '../audit/trail-fixture.ts';
 import { freePort } from './process.ts';
 
 export const ann: Account = { sub: 'ann-1', name: 'Ann Ortega', roles: ['root'] };
@@ -122,6 +124,19 @@ export class ConsoleSite {
       await sleep(25);
     }
     throw new Error('no checkpoint came');
+  }
+
+  /** What the keystore knows of a stream that a process on another node writes. */
+  async otherNode(tenant: string, node: string): Promise<void> {
+    const made = makeTrail(this.site.file(`${node}/${tenant}`));
+    await writeCalls(made, 40);
+    made.target.close();
+    const { records } = this.site.server.runtime.tenants.get(tenant)!.keys;
+    await records!.write(
+      `${anchorFolder}/${made.stream}`,
+      formatAnchor(made.anchor({ node, ended: false })),
+      0,
+    );
   }
 
   async remove(): Promise<void> {

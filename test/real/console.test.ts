@@ -131,6 +131,7 @@ t.test('sign in, rotate, search, verify and sign out, by keyboard alone', { time
   await page.says('Stopped.');
 
   await site.anchored('acme');
+  await site.otherNode('acme', 'node-2');
   await page.tabTo('a: Verification');
   await page.press('Enter');
   await page.arrives('Verification');
@@ -140,6 +141,13 @@ t.test('sign in, rotate, search, verify and sign out, by keyboard alone', { time
   await page.says('Complete and unchanged');
   await page.until(`document.querySelector('main').getAttribute('aria-busy') === null`);
   await isAccessible(t, page, 'verification');
+  const said = await page.text();
+  t.match(
+    said,
+    /This is said of \S+ alone\. 1 stream of other nodes is not on this disk and not verified here/,
+  );
+  t.match(said, /node-2\s+not here: elsewhere\s+39\s/, 'its last record');
+  t.match(said, /sello audit verify NODE-1\/acme NODE-2\/acme --anchor acme\.anchors/);
 
   await page.tabTo('button: Sign out');
   await page.press('Enter');
