@@ -76,6 +76,7 @@ function hasUsualFields(record: AuditRecord): boolean {
     record.bytesIn === undefined &&
     record.bytesOut === undefined &&
     record.count === undefined &&
+    record.items === undefined &&
     isPlain(requestId, 'requestId') &&
     (contextSha256 === undefined
       ? bucket === undefined && object === undefined
