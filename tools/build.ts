@@ -3,7 +3,7 @@
  * (Node refuses to strip types below node_modules). Ends with 1 when what came out could not run.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, relative, resolve } from 'node:path';
 
@@ -45,6 +45,9 @@ const { status } = spawnSync(process.execPath, [compiler, '-p', join(root, 'tsco
   stdio: 'inherit',
 });
 if (status !== 0) process.exit(status ?? 1);
+// A browser gets them as they are.
+const consoleFiles = join('api', 'console', 'files');
+cpSync(join(root, 'src', consoleFiles), join(dist, consoleFiles), { recursive: true });
 rewriteDeclarations();
 const wrong = importsOfTypescript();
 if (wrong.length > 0) {

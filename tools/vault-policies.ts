@@ -13,6 +13,7 @@ function custodyOf(kind: 'strict' | 'cached'): NonNullable<VaultKvConfig['custod
 const shapes: Readonly<Record<string, Partial<VaultKvConfig>>> = {
   'kv-v1': { version: 1, recordsPrefix: undefined },
   'kv-v2': {},
+  'kv-v2-audit': { auditSigning: { engine: 'transit', key: 'audit-acme' } },
   'kv-v2-transit': { transit: { engine: 'transit', key: 'sello-acme' } },
   'transit-strict': { transit: { engine: 'transit', key: 'sello-acme' }, custody: custodyOf('strict') },
   'transit-cached': { transit: { engine: 'transit', key: 'sello-acme' }, custody: custodyOf('cached') },

@@ -23,6 +23,8 @@ export interface AccessRequest extends RuleRequest {
   readonly face: Face;
   /** Decoded URL path; KES face only. */
   readonly path: string | undefined;
+  /** The policy of a login that named one, in place of the identity's own. */
+  readonly policy?: string | undefined;
 }
 
 /** What KES's read routes and `sello policy` show of a policy. */
@@ -98,6 +100,11 @@ export function compileAccess(config: {
     policyOf: (identity) => policyByIdentity.get(identity)?.view.name,
     rulesOf: (identity) => policyByIdentity.get(identity)?.rules ?? [],
     decide: (request) => {
+      const named = request.policy;
+      if (named !== undefined) {
+        const policy = policies.get(named);
+        return policy === undefined ? noPolicy : decideByPolicy(policy, request);
+      }
       const policy = policyByIdentity.get(request.identity);
       if (policy !== undefined) return decideByPolicy(policy, request);
       return admins.has(request.identity) ? adminDecision : noPolicy;

@@ -53,8 +53,13 @@ export function noteKey(name: string, key: KeyObject): NoteKey {
   return noteKeyOf(name, spki.subarray(spkiPrefix.length));
 }
 
+/** From the 32 bytes. */
+export function publicKeyOf(raw: Buffer): KeyObject {
+  return createPublicKey({ key: Buffer.concat([spkiPrefix, raw]), format: 'der', type: 'spki' });
+}
+
 function noteKeyOf(name: string, raw: Buffer): NoteKey {
-  const key = createPublicKey({ key: Buffer.concat([spkiPrefix, raw]), format: 'der', type: 'spki' });
+  const key = publicKeyOf(raw);
   const id = hash(
     'sha256',
     Buffer.concat([Buffer.from(`${name}\n`), Buffer.of(ed25519Type), raw]),
@@ -84,10 +89,18 @@ export function noteKeyNamed(key: NoteKey, name: string): NoteKey {
 }
 
 export function signCheckpoint(head: TreeHead, privateKey: KeyObject): Checkpoint {
-  const body = `${head.origin}\n${head.size}\n${Buffer.from(head.root, 'hex').toString('base64')}\n`;
-  const { id } = noteKey(head.origin, privateKey);
-  const signature = Buffer.concat([id, sign(null, Buffer.from(body), privateKey)]).toString('base64');
-  return { ...head, text: `${body}\n— ${head.origin} ${signature}\n` };
+  return signedCheckpoint(head, privateKey, sign(null, checkpointBody(head), privateKey));
+}
+
+/** What is signed. */
+export function checkpointBody({ origin, size, root }: TreeHead): Buffer {
+  return Buffer.from(`${origin}\n${size}\n${Buffer.from(root, 'hex').toString('base64')}\n`);
+}
+
+/** `key` names whose signature it is, by either half. */
+export function signedCheckpoint(head: TreeHead, key: KeyObject, signature: Buffer): Checkpoint {
+  const line = Buffer.concat([noteKey(head.origin, key).id, signature]).toString('base64');
+  return { ...head, text: `${checkpointBody(head).toString()}\n— ${head.origin} ${line}\n` };
 }
 
 /** Reads a checkpoint without judging its signature. @returns undefined when it is not one */

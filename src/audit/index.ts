@@ -25,6 +25,16 @@ export {
 } from './checkpoint.ts';
 export { checkProof, formatProof, parseProof, proveRecord } from './proof.ts';
 export { searchTrail, type SearchFilter } from './search.ts';
+export {
+  followTimeMs,
+  readRecords,
+  searchTimeMs,
+  verifyInThread,
+  verifyTimeMs,
+  type Reading,
+  type SearchEnd,
+  type SearchTask,
+} from './reading.ts';
 export { readDescription, streamFolders } from './segment.ts';
 export {
   verifyTrail,

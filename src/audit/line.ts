@@ -19,6 +19,7 @@ export const maxLineBytes = 4096;
  */
 const room = {
   requestId: 64,
+  traceId: 32,
   tenant: 63,
   identity: 64,
   certificateSerial: 64,
@@ -26,7 +27,7 @@ const room = {
   sourceIp: 64,
   face: 16,
   method: 16,
-  path: 1024,
+  path: 640,
   operation: 16,
   key: 96,
   bucket: 64,
@@ -144,6 +145,7 @@ export function auditLine(record: AuditRecord): string {
     }
     tail += '}}';
   }
+  if (record.traceId !== undefined) tail += `,"trace":{"id":"${text(record.traceId, 'traceId')}"}`;
   if (record.path !== undefined) tail += `,"url":{"path":"${text(record.path, 'path')}"}`;
   if (record.identity !== undefined) tail += `,"user":{"id":"${text(record.identity, 'identity')}"}`;
 
@@ -238,6 +240,7 @@ function unitEscape(unit: number): string {
 /** Names that `sello.cut` uses. */
 const fieldNames: Readonly<Record<keyof typeof room, string>> = {
   requestId: 'http.request.id',
+  traceId: 'trace.id',
   vaultRequestId: 'sello.vault_request_id',
   tenant: 'organization.id',
   identity: 'user.id',

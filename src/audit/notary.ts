@@ -1,21 +1,24 @@
 /**
  * Makes checkpoints of one stream: flushes what they are over, signs, appends them beside the segments, writes down the stream's
- * position, tells the anchor, and compresses segments once they are sealed. Nobody waits for any of it.
+ * position, tells the anchor, and compresses segments once they are sealed. Nobody waits for any of it. While the disk or the signer is away
+ * checkpoints come late: of those that are due meanwhile the last one says all, and segments get theirs once it is back.
  */
-import type { KeyObject } from 'node:crypto';
-import { appendFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { SelloError } from '../errors.ts';
 import type { Anchorage } from './anchorage.ts';
-import { signCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { checkpointBody, signedCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { CheckpointFiles } from './checkpoint-file.ts';
 import { onLane } from './lane.ts';
 import { compressSegment, flush } from './seal.ts';
-import { checkpointsName, parseSegmentName, segmentName, stateName, type Compression } from './segment.ts';
-import type { TrailHead, TrailPosition } from './trail-target.ts';
+import { parseSegmentName, segmentName, stateName, type Compression } from './segment.ts';
+import type { Signer } from './signer.ts';
+import type { SealedSegment, TrailHead, TrailPosition } from './trail-target.ts';
 
 export interface NotaryOptions {
   readonly folder: string;
   readonly origin: string;
-  readonly privateKey: KeyObject;
+  readonly signer: Signer;
   readonly compression: Compression;
   /** Which lane its work is queued on. */
   readonly disk: string;
@@ -28,13 +31,19 @@ const fileMode = 0o640;
 
 export class Notary {
   readonly #options: NotaryOptions;
+  readonly #files: CheckpointFiles;
   /** Why there are no checkpoints at the moment. */
   #fault: string | undefined;
   #last: Checkpoint | undefined;
-  #work: Promise<unknown> = Promise.resolve();
+  #work: Promise<void> = Promise.resolve();
+  /** Due, and not begun. */
+  #due: { head: TrailHead; ended: boolean; readonly done: Promise<void> } | undefined;
+  /** Sealed, and without their checkpoint. */
+  #owed: readonly SealedSegment[] = [];
 
   constructor(options: NotaryOptions) {
     this.#options = options;
+    this.#files = new CheckpointFiles(options.folder);
   }
 
   get trouble(): string | undefined {
@@ -47,22 +56,38 @@ export class Notary {
 
   /** Never rejects: {@link trouble} tells. Of several at once each waits for the one before it. */
   checkpoint(head: TrailHead, ended = false): Promise<void> {
-    const { disk, anchorage, now } = this.#options;
-    const work = this.#work.then(async () => {
-      const isOld = head.size === (this.#last?.size ?? 0) && head.sealed.length === 0;
-      if (isOld && !ended && this.#fault === undefined && anchorage?.trouble === undefined) return;
-      try {
-        if (!isOld) this.#last = await onLane(disk, () => this.#write(head));
-        this.#fault = undefined;
-      } catch (error) {
-        this.#fault = `no checkpoint can be written: ${textOf(error)}`;
-        return;
-      }
-      await anchorage?.update(this.#last, ended, now());
-      if (head.sealed.length > 0) this.#compressLater(head.segment);
+    const due = this.#due;
+    if (due !== undefined) {
+      due.head = { ...head, sealed: [...due.head.sealed, ...head.sealed] };
+      due.ended ||= ended;
+      return due.done;
+    }
+    const done = this.#work.then(() => {
+      const { head: latest, ended: isEnd } = this.#due!;
+      this.#due = undefined;
+      return this.#make(latest, isEnd);
     });
-    this.#work = work;
-    return work;
+    this.#due = { head, ended, done };
+    this.#work = done;
+    return done;
+  }
+
+  async #make(head: TrailHead, ended: boolean): Promise<void> {
+    const { anchorage, now } = this.#options;
+    const sealed = [...this.#owed, ...head.sealed];
+    const isOld = head.size === (this.#last?.size ?? 0) && sealed.length === 0;
+    if (isOld && !ended && this.#fault === undefined && anchorage?.trouble === undefined) return;
+    try {
+      if (!isOld) this.#last = await this.#write({ ...head, sealed });
+      this.#owed = [];
+      this.#fault = undefined;
+    } catch (error) {
+      this.#owed = sealed;
+      this.#fault = `no checkpoint can be written: ${textOf(error)}`;
+      return;
+    }
+    await anchorage?.update(this.#last, ended, now());
+    if (sealed.length > 0) this.#compressLater(head.segment);
   }
 
   /** Tells the anchor that the stream exists, before there is anything to check. */
@@ -79,27 +104,30 @@ export class Notary {
   }
 
   async #write(head: TrailHead): Promise<Checkpoint> {
-    const { folder, origin, privateKey } = this.#options;
+    const { disk, folder } = this.#options;
     // A checkpoint says that records are there, so they had better survive the machine's crash.
-    for (const first of [...head.sealed.map((sealed) => sealed.first), head.segment])
-      await flush(path.join(folder, segmentName(first)));
-    let last: Checkpoint | undefined;
-    for (const { first, size, root } of head.sealed) {
-      last = signCheckpoint({ origin, size, root }, privateKey);
-      await this.#append(first, last);
-    }
-    if (last?.size !== head.size) {
-      last = signCheckpoint({ origin, size: head.size, root: head.root }, privateKey);
-      await this.#append(head.segment, last);
-    }
-    await flush(folder);
-    await writePosition(folder, head);
-    return last!;
+    await onLane(disk, async () => {
+      for (const first of [...head.sealed.map((sealed) => sealed.first), head.segment])
+        await flush(path.join(folder, segmentName(first)));
+    });
+    // Not on the disk's lane: others' checkpoints do not wait for this one's signer.
+    const notes: { readonly segment: number; readonly checkpoint: Checkpoint }[] = [];
+    for (const { first, size, root } of head.sealed)
+      notes.push({ segment: first, checkpoint: await this.#sign(size, root) });
+    if (head.sealed.at(-1)?.size !== head.size)
+      notes.push({ segment: head.segment, checkpoint: await this.#sign(head.size, head.root) });
+    await onLane(disk, async () => {
+      for (const { segment, checkpoint } of notes) await this.#files.append(segment, checkpoint);
+      await flush(folder);
+      await writePosition(folder, head);
+    });
+    return notes.at(-1)!.checkpoint;
   }
 
-  async #append(segment: number, { text }: Checkpoint): Promise<void> {
-    const file = path.join(this.#options.folder, checkpointsName(segment));
-    await appendFile(file, text, { mode: fileMode, flush: true });
+  async #sign(size: number, root: string): Promise<Checkpoint> {
+    const { origin, signer } = this.#options;
+    const head = { origin, size, root };
+    return signedCheckpoint(head, signer.key, await signer.sign(checkpointBody(head)));
   }
 
   /** The segment sealed last stays plain until the next one is sealed: a log shipper may still be reading it. */
@@ -143,5 +171,6 @@ export async function isThere(folder: string): Promise<boolean> {
 }
 
 function textOf(error: unknown): string {
+  if (error instanceof SelloError) return error.detail ?? error.message;
   return error instanceof Error ? error.message : String(error);
 }

@@ -14,6 +14,8 @@ export interface AuditRecord {
   /** Milliseconds since the epoch. */
   readonly timeMs: number;
   readonly requestId: string;
+  /** W3C trace id, 32 hexadecimal digits: the caller's, or the one that begins here. */
+  readonly traceId?: string | undefined;
   /** undefined for refusals before a tenant is known: those go to the server's own stream. */
   readonly tenant: string | undefined;
   readonly identity?: string | undefined;

@@ -18,7 +18,7 @@ export interface SearchFilter {
 }
 
 /** Records are in the order of their answers, which may take a while: a segment's first time is not quite the least. */
-const disorderMs = 600_000;
+export const disorderMs = 600_000;
 
 /** The lines that match, newline excluded: of each stream in order, and one stream after the other. */
 export async function* searchTrail(
@@ -26,7 +26,7 @@ export async function* searchTrail(
   filter: SearchFilter,
   signal?: AbortSignal,
 ): AsyncGenerator<Buffer> {
-  const matches = matcher(filter);
+  const matches = recordMatcher(filter);
   for await (const segment of segmentsIn(path.resolve(trail), filter)) {
     for await (const lines of readLines(segment)) {
       signal?.throwIfAborted();
@@ -63,7 +63,8 @@ async function* segmentsIn(trail: string, { sinceMs, untilMs }: SearchFilter): A
   }
 }
 
-async function firstTime(segment: Segment): Promise<number | undefined> {
+/** Of a segment's first record, in milliseconds since the epoch. */
+export async function firstTime(segment: Segment): Promise<number | undefined> {
   for await (const lines of readLines(segment)) {
     const time = lines[0] === undefined ? undefined : timeOf(lines[0].bytes);
     return time === undefined ? undefined : Date.parse(time);
@@ -82,7 +83,8 @@ interface FoundRecord {
   readonly user?: { readonly id?: string };
 }
 
-function matcher(filter: SearchFilter): (line: Buffer) => boolean {
+/** Whether a line is a record that is sought. */
+export function recordMatcher(filter: SearchFilter): (line: Buffer) => boolean {
   const { sinceMs, untilMs, tenant, key, object, identity, outcome } = filter;
   // A cheap look at the bytes first: most lines are not what is sought.
   const needles = [

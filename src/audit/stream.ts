@@ -16,7 +16,7 @@ import { getSystemErrorName } from 'node:util';
 import type { AuditConfig, TrailConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import type { Clock, Timer } from '../clock.ts';
-import type { RecordStore } from '../keystores/index.ts';
+import type { RecordStore, RemoteSigner } from '../keystores/index.ts';
 import { Batch, ignore } from './batch.ts';
 import { auditLine } from './line.ts';
 import { NoStream } from './no-stream.ts';
@@ -38,6 +38,8 @@ export interface AuditStreamOptions {
   readonly sharedFile?: boolean;
   /** Where a trail's anchors are kept: the tenant's keystore. */
   readonly records?: RecordStore | undefined;
+  /** Signs a trail's checkpoints in place of the key in its `signingKey`. */
+  readonly signer?: RemoteSigner | undefined;
   /** How often to look whether the path still names the open file. */
   readonly identityCheckMs?: number;
 }
@@ -119,7 +121,7 @@ export async function openAuditStream(config: AuditConfig, options: AuditStreamO
 async function openTrailOf(
   { path: folder, deadlineMs }: AuditConfig,
   config: TrailConfig,
-  { clock, tenant, records }: AuditStreamOptions,
+  { clock, tenant, records, signer }: AuditStreamOptions,
   disk: string,
 ): Promise<Trail> {
   const late = Promise.withResolvers<never>();
@@ -131,7 +133,7 @@ async function openTrailOf(
   );
   try {
     return await Promise.race([
-      openTrail(folder, config, { tenant, records, disk, nowMs: () => clock.now() }),
+      openTrail(folder, config, { tenant, records, signer, disk, nowMs: () => clock.now() }),
       late.promise,
     ]);
   } catch (error) {

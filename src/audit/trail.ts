@@ -2,20 +2,20 @@
  * A process's place in a trail: finds the stream to go on with, or begins one, and knows where it stands
  * (docs/formats/audit-log.md). The records themselves are written by trail-target.ts, in the writer thread.
  */
-import { randomBytes, type KeyObject } from 'node:crypto';
-import { mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import type { TrailConfig } from '../config/model.ts';
-import type { RecordStore } from '../keystores/index.ts';
+import type { RecordStore, RemoteSigner } from '../keystores/index.ts';
 import type { Anchor } from './anchor.ts';
 import { Anchorage } from './anchorage.ts';
 import { Chain, type ChainState } from './chain.ts';
-import { checkpointsIn, formatNoteKey, noteKey, originOf, type Checkpoint } from './checkpoint.ts';
+import { formatNoteKey, noteKey, originOf } from './checkpoint.ts';
+import { checkpointOver, mendCheckpoints } from './checkpoint-file.ts';
 import { Frontier } from './merkle.ts';
 import { Notary, writePosition } from './notary.ts';
 import {
-  checkpointsName,
   descriptionName,
   readDescription,
   readLines,
@@ -25,7 +25,7 @@ import {
   type Segment,
   type StreamDescription,
 } from './segment.ts';
-import { loadSigningKey } from './signing-key.ts';
+import { openSigner, type Signer } from './signer.ts';
 import { releaseStream, takeStream } from './stream-lock.ts';
 import { startOfTrail, type TrailPosition } from './trail-target.ts';
 
@@ -33,6 +33,8 @@ export interface OpenTrailOptions {
   readonly tenant: string | undefined;
   /** Where anchors are kept; undefined where the keystore has no place for them. */
   readonly records: RecordStore | undefined;
+  /** Signs in place of the key in `signingKey`. */
+  readonly signer?: RemoteSigner | undefined;
   /** Which lane file work is queued on (see lane.ts). */
   readonly disk: string;
   readonly nowMs: () => number;
@@ -62,37 +64,37 @@ export async function openTrail(
   options: OpenTrailOptions,
 ): Promise<Trail> {
   await mkdir(trailFolder, { recursive: true, mode: folderMode });
-  const privateKey = await loadSigningKey(config.signingKey);
+  const signer = await openSigner(trailFolder, config.signingKey, options.signer);
   const notices: string[] = [];
-  for (const description of await candidates(trailFolder, privateKey, options.tenant)) {
+  for (const description of await candidates(trailFolder, signer, options.tenant)) {
     const folder = path.join(trailFolder, description.stream);
     if (!(await takeStream(folder))) continue;
     try {
       const position = await findPosition(folder, description);
-      const anchorage = anchorageOf(description, privateKey, options.records);
+      const anchorage = anchorageOf(description, signer, options.records);
       const behind = await behindAnchor(description, position, options.records);
       if (behind !== undefined) {
         notices.push(behind);
         await releaseStream(folder);
         continue;
       }
-      return made(folder, description, position, privateKey, anchorage, config, options, notices);
+      return made(folder, description, position, signer, anchorage, config, options, notices);
     } catch (error) {
       await releaseStream(folder);
       notices.push(`stream ${description.stream} cannot be gone on with: ${textOf(error)}`);
     }
   }
-  const description = await begin(trailFolder, privateKey, options);
+  const description = await begin(trailFolder, signer, options);
   const folder = path.join(trailFolder, description.stream);
-  const anchorage = anchorageOf(description, privateKey, options.records);
-  return made(folder, description, startOfTrail, privateKey, anchorage, config, options, notices);
+  const anchorage = anchorageOf(description, signer, options.records);
+  return made(folder, description, startOfTrail, signer, anchorage, config, options, notices);
 }
 
 function made(
   folder: string,
   { stream }: StreamDescription,
   position: TrailPosition,
-  privateKey: KeyObject,
+  signer: Signer,
   anchorage: Anchorage | undefined,
   config: TrailConfig,
   { tenant, disk, nowMs }: OpenTrailOptions,
@@ -101,7 +103,7 @@ function made(
   const notary = new Notary({
     folder,
     origin: originOf(tenant, stream),
-    privateKey,
+    signer,
     compression: config.compression,
     disk,
     anchorage,
@@ -115,7 +117,7 @@ function made(
 /** Streams of this host, tenant and key; the newest first. */
 async function candidates(
   trailFolder: string,
-  privateKey: KeyObject,
+  signer: Signer,
   tenant: string | undefined,
 ): Promise<StreamDescription[]> {
   const found: StreamDescription[] = [];
@@ -123,7 +125,7 @@ async function candidates(
     const description = await readDescription(folder);
     if (description === undefined || description.node !== os.hostname()) continue;
     if (description.tenant !== tenant) continue;
-    const key = formatNoteKey(noteKey(originOf(tenant, description.stream), privateKey));
+    const key = formatNoteKey(noteKey(originOf(tenant, description.stream), signer.key));
     if (description.key === key) found.push(description);
   }
   found.sort((a, b) => (a.created < b.created ? 1 : -1));
@@ -132,7 +134,7 @@ async function candidates(
 
 async function begin(
   trailFolder: string,
-  privateKey: KeyObject,
+  signer: Signer,
   { tenant, nowMs }: OpenTrailOptions,
 ): Promise<StreamDescription> {
   const stream = randomBytes(16).toString('hex');
@@ -143,7 +145,7 @@ async function begin(
     ...(tenant === undefined ? {} : { tenant }),
     node: os.hostname(),
     created: new Date(nowMs()).toISOString(),
-    key: formatNoteKey(noteKey(originOf(tenant, stream), privateKey)),
+    key: formatNoteKey(noteKey(originOf(tenant, stream), signer.key)),
   };
   await mkdir(folder, { mode: folderMode });
   await takeStream(folder);
@@ -154,7 +156,7 @@ async function begin(
 
 function anchorageOf(
   description: StreamDescription,
-  privateKey: KeyObject,
+  signer: Signer,
   records: RecordStore | undefined,
 ): Anchorage | undefined {
   if (records === undefined) return undefined;
@@ -164,7 +166,7 @@ function anchorageOf(
     tenant,
     node,
     created,
-    key: noteKey(originOf(tenant, stream), privateKey),
+    key: noteKey(originOf(tenant, stream), signer.key),
     keyText,
     checkpoint: undefined,
     ended: false,
@@ -222,34 +224,6 @@ async function notedPosition(
     return checkpoint?.root === tree.root() ? position : undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** The checkpoint over the first `size` records, from the file it belongs in: that of the last segment that begins before. */
-async function checkpointOver(
-  folder: string,
-  segments: readonly Segment[],
-  size: number,
-): Promise<Checkpoint | undefined> {
-  const firsts = segments.map(({ first }) => first).filter((first) => first <= size);
-  for (const first of firsts.slice(-2)) {
-    const text = await readFile(path.join(folder, checkpointsName(first)), 'utf8').catch(() => '');
-    for (const checkpoint of checkpointsIn(text)) if (checkpoint?.size === size) return checkpoint;
-  }
-  return undefined;
-}
-
-/** A crash may have torn the last checkpoint: what is no note goes, so that the next one begins where it should. */
-async function mendCheckpoints(folder: string, segments: readonly Segment[]): Promise<void> {
-  for (const { first } of segments.slice(-2)) {
-    const file = path.join(folder, checkpointsName(first));
-    const text = await readFile(file, 'utf8').catch(() => '');
-    let whole = 0;
-    for (const checkpoint of checkpointsIn(text)) {
-      if (checkpoint === undefined) break;
-      whole += Buffer.byteLength(checkpoint.text);
-    }
-    if (whole < Buffer.byteLength(text)) await truncate(file, whole);
   }
 }
 

@@ -20,6 +20,8 @@ export interface Config {
   readonly probes: { readonly host: string; readonly port: number } | undefined;
   readonly limits: LimitsConfig;
   readonly log: LogConfig;
+  /** Not given: no traces. */
+  readonly traces?: TracesConfig | undefined;
   /** Stream for refusals before a tenant is known. */
   readonly serverAudit: AuditConfig;
   readonly tenants: readonly TenantConfig[];
@@ -42,6 +44,17 @@ export interface ConfigNotice {
   readonly failsCheck: boolean;
 }
 
+/** OpenTelemetry traces, by OTLP over HTTP. */
+export interface TracesConfig {
+  readonly url: string;
+  readonly caFile: string | undefined;
+  readonly authorizationFile: string | undefined;
+  readonly service: string;
+  /** Of so many requests one is traced. */
+  readonly oneIn: number;
+  readonly timeoutMs: number;
+}
+
 export interface ListenerConfig {
   readonly host: string;
   readonly port: number;
@@ -50,6 +63,8 @@ export interface ListenerConfig {
   readonly serverNames: readonly string[];
   /** Served by a process beside the workers, at a lower priority. */
   readonly ownProcess: boolean;
+  /** Callers without a certificate belong to this tenant, and prove who they are by a login (Transit face). */
+  readonly tenantWithoutCertificate?: TenantName | undefined;
 }
 
 /** How replicas know one another, and where they listen to each other. */
@@ -235,6 +250,8 @@ export interface TenantConfig {
   readonly kes: KesFaceConfig;
   /** Not given: this tenant has no object API. */
   readonly objects?: ObjectsConfig | undefined;
+  /** Not given: this tenant has no Transit face. */
+  readonly transit?: TransitConfig | undefined;
   /** Created at start when absent. */
   readonly keys: readonly string[];
 }
@@ -308,6 +325,8 @@ export interface VaultKvConfig {
   readonly recordsPrefix: string | undefined;
   /** Master keys stay in Transit (`vaultTransit`). */
   readonly custody?: CustodyConfig | undefined;
+  /** Ed25519 key in Transit that signs the checkpoints of the tenant's audit trail; not given: a key of the node. */
+  readonly auditSigning?: { readonly engine: string; readonly key: string } | undefined;
   /** Nobody asked for that folder: a policy that was made for KES may not allow it, and keys are served without. */
   readonly recordsAreOptional?: boolean;
 }
@@ -472,4 +491,71 @@ export interface BucketEncryption {
   /** Patterns of keys that clients may name: exact, or a prefix ending in `*`. Empty: every key. */
   readonly allowedKeys: readonly string[];
   readonly usesBucketKey: boolean;
+}
+
+/** The face of Vault's Transit and KV 2. */
+export interface TransitConfig {
+  /** One path segment each; logins stand below `auth/`. */
+  readonly mounts: {
+    readonly transit: string;
+    readonly kv: string;
+    readonly approle: string;
+    readonly kubernetes: string;
+    readonly cert: string;
+    readonly jwt: string;
+  };
+  readonly namespace: string;
+  /** Requests without a token are judged by their certificate. */
+  readonly certificateIsEnough: boolean;
+  readonly tokens: { readonly ttlMs: number; readonly maxTtlMs: number };
+  readonly approle: Readonly<Record<string, ApproleRole>>;
+  readonly kubernetes: KubernetesLogins | undefined;
+  readonly jwt: JwtLogins | undefined;
+}
+
+export interface TransitRole {
+  readonly policy: string;
+  readonly ttlMs: number;
+  readonly maxTtlMs: number;
+  /** CIDR blocks; empty: all. */
+  readonly sources: readonly string[];
+}
+
+export interface ApproleRole extends TransitRole {
+  /** Undefined: made from tenant and role. */
+  readonly roleId: string | undefined;
+  /** 0: no end. */
+  readonly secretIdTtlMs: number;
+  /** 0: any number. */
+  readonly secretIdUses: number;
+}
+
+export interface KubernetesLogins {
+  readonly review:
+    | { readonly url: string; readonly caFile: string | undefined; readonly token: SecretSource | undefined }
+    | undefined;
+  readonly issuer: { readonly url: string; readonly caFile: string | undefined } | undefined;
+  readonly audiences: readonly string[];
+  readonly roles: Readonly<
+    Record<
+      string,
+      TransitRole & { readonly serviceAccounts: readonly string[]; readonly namespaces: readonly string[] }
+    >
+  >;
+}
+
+export interface JwtLogins {
+  readonly issuer: string;
+  readonly caFile: string | undefined;
+  readonly audiences: readonly string[];
+  readonly algorithms: readonly TokenAlgorithm[];
+  readonly roles: Readonly<
+    Record<
+      string,
+      TransitRole & {
+        readonly subject: string | undefined;
+        readonly claims: Readonly<Record<string, string>>;
+      }
+    >
+  >;
 }

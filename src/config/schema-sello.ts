@@ -24,7 +24,9 @@ import {
   quotaSection,
   requireClientAuthEku,
 } from './schema-shared.ts';
+import { tracesSection } from './schema-traces.ts';
 import { auditPath, trailFields } from './schema-trail.ts';
+import { transitSection } from './schema-transit.ts';
 
 export const selloVersion = 'sello/v1';
 
@@ -70,6 +72,14 @@ const listener = fields({
     description:
       '`own`: a process beside the workers has this listener, at a lower priority. For object streams, which would slow key calls down.',
   }),
+  clientCertificate: choice(['required', 'optional'], {
+    default: 'required',
+    description:
+      '`optional`: callers without a certificate are taken as `tenant`’s, and log in on its Transit face. Everything else still needs one.',
+  }),
+  tenant: Type.Optional(
+    scalar<TenantName>('tenant name', { description: 'Whose callers come without a certificate.' }),
+  ),
   tls,
 });
 
@@ -278,6 +288,7 @@ const tenant = fields({
     ),
   }),
   objects: Type.Optional(objects),
+  transit: Type.Optional(transitSection(secret)),
   keys: list(scalar<string>('key name', { description: 'A key name.' }), 'Created at start when absent.'),
 });
 
@@ -301,6 +312,7 @@ export const selloSchema = fields({
     }),
     format: choice(['json', 'pretty'], { default: 'json', description: '`pretty` is for people.' }),
   }),
+  traces: Type.Optional(tracesSection),
   audit: section('The server’s own audit stream: refusals before a tenant is known.', {
     folder: scalar<string>('path', {
       default: 'audit',

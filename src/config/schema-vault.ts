@@ -145,6 +145,18 @@ export function vaultKvFields<S extends TSchema>(secret: (description: string) =
         'Stored values are encrypted by a Transit key before they are written.',
       ),
     ),
+    auditSigning: Type.Optional(
+      fields(
+        {
+          engine: scalar<string>('vault folder', {
+            default: 'transit',
+            description: 'Mount of the Transit engine.',
+          }),
+          key: role('Ed25519 key; it must not be derived or exportable.'),
+        },
+        'The checkpoints of this tenant’s audit trail are signed by a Transit key, in place of `audit.signingKey`.',
+      ),
+    ),
   };
 }
 

@@ -1,11 +1,13 @@
 /** From a Sello file to the model. */
 import { join } from 'node:path';
 import type { Identity } from '../access/identity.ts';
+import type { TenantName } from '../tenants/name.ts';
 import { SelloError } from '../errors.ts';
 import type { Environment } from './environment.ts';
 import { isolationProblems } from './isolation.ts';
 import { patternFault } from './kes-patterns.ts';
 import type {
+  TracesConfig,
   AuditConfig,
   ClientAuthConfig,
   Config,
@@ -30,6 +32,7 @@ import { readSecret } from './secret.ts';
 import { cacheOf, lifecycleOf, limitsOf, probesOf, quotaOf } from './shared.ts';
 import { isName } from '../keys/names.ts';
 import { placeOf } from './trail.ts';
+import { transitOf } from './transit.ts';
 import { locate } from './tree.ts';
 import type { MappingTree } from './tree.ts';
 import { vaultKvOf, vaultTransitOf } from './vault.ts';
@@ -49,10 +52,13 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
     dialect: 'sello',
     file: place.file,
     processes: file.processes,
-    listeners: file.listeners.map(({ address, serverNames, process, tls }, i) => ({
+    listeners: file.listeners.map(({ address, clientCertificate, serverNames, process, tenant, tls }, i) => ({
       ...address,
       serverNames,
       ownProcess: process === 'own',
+      ...withoutCertificate(clientCertificate, tenant, tenants, (message) =>
+        problems.refuse(message, locate(tree, ['listeners', i])),
+      ),
       tls: tlsOf(tls, () => locate(tree, ['listeners', i, 'tls']), place, problems),
     })),
     ...(file.operators === undefined
@@ -79,6 +85,7 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
     probes: probesOf(file.probes),
     limits,
     log: { ...file.log },
+    ...(file.traces === undefined ? {} : { traces: tracesOf(file.traces) }),
     serverAudit: {
       mode: file.audit.mode,
       ...placeOf(file.audit.path ?? `${join(file.audit.folder, '_server')}/`, file.audit, undefined),
@@ -91,6 +98,15 @@ export function selloConfig(tree: MappingTree, place: SelloPlace, problems: Prob
   };
   for (const { message, path } of isolationProblems(config)) problems.refuse(message, locate(tree, path));
   return config;
+}
+
+function tracesOf({
+  ca: caFile,
+  authorization: authorizationFile,
+  timeout: timeoutMs,
+  ...rest
+}: NonNullable<SelloFile['traces']>): TracesConfig {
+  return { ...rest, caFile, authorizationFile, timeoutMs };
 }
 
 function tlsOf(
@@ -130,6 +146,23 @@ function sourceOf({ file, env, credential }: SelloSecret): SecretSource {
   if (env !== undefined) return { from: 'env', name: env };
   if (credential !== undefined) return { from: 'credential', name: credential };
   return { from: 'file', path: file ?? '' };
+}
+
+function withoutCertificate(
+  clientCertificate: 'required' | 'optional',
+  tenant: TenantName | undefined,
+  tenants: readonly TenantConfig[],
+  refuse: (message: string) => void,
+): { readonly tenantWithoutCertificate?: TenantName | undefined } {
+  if (clientCertificate === 'required') {
+    if (tenant !== undefined) refuse("'tenant' has no effect without 'clientCertificate: optional'");
+    return {};
+  }
+  if (tenant === undefined)
+    refuse("'clientCertificate: optional' needs the 'tenant' whose callers have none");
+  else if (tenants.find(({ name }) => name === tenant)?.transit === undefined)
+    refuse(`tenant '${tenant}' has no 'transit' section, so nobody could log in`);
+  return { tenantWithoutCertificate: tenant };
 }
 
 class TenantReader {
@@ -183,6 +216,13 @@ class TenantReader {
         ),
       },
       objects: objectsOf(this.#source.objects),
+      transit: transitOf(
+        this.#source.transit,
+        name,
+        Object.keys(this.#source.policies),
+        sourceOf,
+        (message, ...path) => this.#problems.refuse(message, this.#at('transit', ...path)),
+      ),
       keys: keys.filter((key) => key !== ''),
     };
   }

@@ -33,6 +33,7 @@ export function vaultKvOf(
     prefix,
     transit: kv.transit === undefined ? undefined : { engine: kv.transit.engine, key: kv.transit.key },
     recordsPrefix: kv.version === 1 ? undefined : recordsPrefix,
+    ...(kv.auditSigning === undefined ? {} : { auditSigning: kv.auditSigning }),
   };
 }
 
@@ -46,13 +47,18 @@ export function vaultTransitOf(
   const kv = vaultKvOf({ ...rest, version: 2 }, tenant, sourceOf, refuse);
   if (kv.recordsPrefix === undefined)
     refuse(`'records' is missing: with the keys at the top of the engine, name a folder for them`);
+  const keyPrefix = transit.keyPrefix ?? `sello-${tenant}-`;
+  const { auditSigning } = section;
+  // The server may end what begins so, and the key that signs its trail must not be one of these.
+  if (auditSigning?.engine === transit.engine && auditSigning.key.startsWith(keyPrefix))
+    refuse(`'auditSigning.key' must not begin with '${keyPrefix}', as master keys do`, 'auditSigning', 'key');
   return {
     ...kv,
     transit: { engine: transit.engine, key: transit.key ?? `sello-${tenant}` },
     custody: {
       kind: mode,
       engine: transit.engine,
-      keyPrefix: transit.keyPrefix ?? `sello-${tenant}-`,
+      keyPrefix,
       maxAgeMs: intermediate.maxAge,
       maxUses: intermediate.maxUses,
       maxBytes: intermediate.maxBytes,

@@ -98,6 +98,7 @@ export class CustodyHead {
   async #unwrapAndMac(message: Uint8Array): Promise<Buffer> {
     const context = custodyContext('hmac', this.#tenant, this.id);
     const [key] = await this.#custody.unwrap(this.id, [{ wrapped: this.#wrappedMac, context }]);
+    if (key instanceof SelloError) throw key;
     if (key === undefined) throw unreadable('its HMAC key is not of this key, or of another tenant');
     const mac = hmacSha256(key, message);
     if (this.#keepsMac && !this.#isWiped && this.#mac === undefined) this.#mac = key;

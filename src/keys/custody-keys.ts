@@ -11,7 +11,7 @@
 import { hash } from 'node:crypto';
 import { takeRandom, wipe, type PreparedHmac } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
-import type { CustodyMode, KeyCustody, RecordStore } from '../keystores/contract.ts';
+import type { CustodyMode, KeyCustody, RecordStore, Unwrapped } from '../keystores/contract.ts';
 import { intermediateIdBytes, type DerivedKeys, type EnvelopeSource } from './envelope.ts';
 import type { VersionRecord } from './keyring-record.ts';
 import { deriveEnvelopeKeys, envelopeKeysOf, prepareEnvelopeKeys } from './material.ts';
@@ -88,7 +88,7 @@ export class CustodyKeys {
   readonly #opened = new Map<string, Intermediate>();
   readonly #opening = new Map<string, Promise<Intermediate>>();
   readonly #toWrap = new Map<string, Turn<{ key: Buffer; context: Buffer }, Buffer>>();
-  readonly #toUnwrap = new Map<string, Turn<{ wrapped: Buffer; context: Buffer }, Buffer | undefined>>();
+  readonly #toUnwrap = new Map<string, Turn<{ wrapped: Buffer; context: Buffer }, Unwrapped>>();
 
   constructor(options: CustodyKeysOptions) {
     this.#options = options;
@@ -111,13 +111,18 @@ export class CustodyKeys {
     return use(current, bytes);
   }
 
-  /** @returns undefined when the custodian does not know it */
+  /** @returns undefined when the custodian does not know it, or it was not made by this version */
   forOpening(
     keyId: string,
+    version: VersionRecord,
     source: EnvelopeSource,
     context: Buffer,
   ): MessageKey | undefined | Promise<MessageKey | undefined> {
-    if (source.kind === 'wrapped') return this.#unwrapped(keyId, source, context);
+    if (source.kind === 'wrapped') {
+      // The custodian's number stands in what it made: another one is somebody's invention, and costs no call.
+      if (this.#options.keys.versionOf(source.wrapped) !== Number(version.place)) return undefined;
+      return this.#unwrapped(keyId, source, context);
+    }
     if (source.kind !== 'intermediate') return undefined;
     const place = placeOf(keyId, source.id);
     const known = this.#opened.get(place);
@@ -242,8 +247,12 @@ export class CustodyKeys {
     );
   }
 
-  #unwrap(keyId: string, item: { wrapped: Buffer; context: Buffer }): Promise<Buffer | undefined> {
-    return this.#joined(this.#toUnwrap, keyId, item, (items) => this.#options.keys.unwrap(keyId, items));
+  async #unwrap(keyId: string, item: { wrapped: Buffer; context: Buffer }): Promise<Buffer | undefined> {
+    const key = await this.#joined(this.#toUnwrap, keyId, item, (items) =>
+      this.#options.keys.unwrap(keyId, items),
+    );
+    if (key instanceof SelloError) throw key;
+    return key;
   }
 
   /** Joins what is asked for in one turn of the event loop into one call. */

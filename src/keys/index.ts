@@ -17,7 +17,14 @@ export { moveKeyring, refuseCustody } from './move-keyring.ts';
 export { isName, maxNameLength, parseKeyName, type KeyName } from './names.ts';
 export { formatStoredKey, parseStoredKey } from './stored-key.ts';
 export type { KeyDescription } from './keyring.ts';
-export { maxVersions, type KeyringRecord, type VersionRecord, type VersionState } from './keyring-record.ts';
+export {
+  defaultTransitSettings,
+  maxVersions,
+  type KeyringRecord,
+  type TransitSettings,
+  type VersionRecord,
+  type VersionState,
+} from './keyring-record.ts';
 export {
   TenantKeys,
   versionOfCiphertext,

@@ -220,7 +220,6 @@ export class KeyringReader {
   /** A keyring belongs to one value. */
   #checkValue(record: KeyringRecord | undefined, first: First | undefined): void {
     if (record === undefined || record.state === 'deleting') return;
-    const version = record.versions[0];
     if (record.state === 'deleted') {
       if (first !== undefined)
         throw unreadable(
@@ -228,19 +227,13 @@ export class KeyringReader {
         );
       return;
     }
-    if (version?.custody === 'stored') return;
     if (first === undefined) {
       if (record.state !== 'creating') throw unreadable('the value of version 1 is gone, its keyring is not');
       return;
     }
-    const isOfRecord =
-      first instanceof CustodyHead
-        ? version?.custody === 'transit' && first.id === record.id
-        : version?.custody === 'kes' &&
-          first.fingerprint(Buffer.from(record.id, 'hex')) === version.fingerprint;
-    if (!isOfRecord) {
-      throw unreadable('the value is not the one its keyring was made for');
-    }
+    // A keyring of the Transit face that was begun is looked at by who settles it.
+    if (record.state === 'creating' && record.transit !== undefined) return;
+    if (!isOfRecord(record, first)) throw unreadable('the value is not the one its keyring was made for');
   }
 
   /** @throws SelloError SELLO_KEYRING_ROLLED_BACK when `record` is older than one seen before */
@@ -313,6 +306,14 @@ export class KeyringReader {
   get #records(): RecordStore {
     return this.#store.records!;
   }
+}
+
+/** Whether a keyring was made for this value. */
+export function isOfRecord({ id, valueFingerprint, versions }: KeyringRecord, first: First): boolean {
+  const { custody, fingerprint } = versions[0]!;
+  return first instanceof CustodyHead
+    ? custody === 'transit' && first.id === id
+    : first.fingerprint(Buffer.from(id, 'hex')) === (custody === 'kes' ? fingerprint : valueFingerprint);
 }
 
 /** The keyring that a key without a record amounts to: version 1, enabled. */

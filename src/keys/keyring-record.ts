@@ -48,6 +48,23 @@ export interface Deletion {
   readonly by: string;
 }
 
+/** What Vault's Transit knows of a key beside its versions. */
+export interface TransitSettings {
+  /** Every ciphertext needs a context, as with a key that Vault derives from. For the life of the key. */
+  readonly derived: boolean;
+  /** The Transit face may delete the key. */
+  readonly deletionAllowed: boolean;
+  /** A caller of the Transit face who names a version may name none below. 0: none but the one that seals. */
+  readonly minEncryptionVersion: number;
+}
+
+/** Of a key that was not made by the Transit face and not changed by it. */
+export const defaultTransitSettings: TransitSettings = {
+  derived: false,
+  deletionAllowed: false,
+  minEncryptionVersion: 0,
+};
+
 export interface KeyringRecord {
   /** Random, for the life of the key; 32 hexadecimal digits. */
   readonly id: string;
@@ -73,6 +90,10 @@ export interface KeyringRecord {
   readonly deletion?: Deletion | undefined;
   /** The last holds (restraint.ts) that were written into it, by their ids: none is written twice, whatever came after it. */
   readonly holds?: readonly string[] | undefined;
+  /** Of the value at the key's own place, where that is no version: it holds the HMAC key alone. */
+  readonly valueFingerprint?: string | undefined;
+  /** None: {@link defaultTransitSettings}. */
+  readonly transit?: TransitSettings | undefined;
 }
 
 /** Ids of holds that a record remembers. */
@@ -121,6 +142,15 @@ export function parseKeyring(value: Buffer): KeyringRecord {
   if ((deletion !== undefined) !== (record.state === 'pending-deletion')) throw unreadable('deletion');
   if (deletion !== undefined && !isDeletion(deletion)) throw unreadable('deletion');
   if (record.holds !== undefined && !isHoldList(record.holds)) throw unreadable('holds');
+  const { valueFingerprint } = record;
+  const isPlain = valueFingerprint === undefined;
+  if (!isPlain && (typeof valueFingerprint !== 'string' || !fingerprintPattern.test(valueFingerprint)))
+    throw unreadable('valueFingerprint');
+  // The first version is at the key's own place, or with a custodian, or something else is there.
+  if (versions.length > 0 && isPlain === (record.versions![0]!.custody === 'stored'))
+    throw unreadable('valueFingerprint');
+  if (record.transit !== undefined && !isTransitSettings(record.transit, versions.length))
+    throw unreadable('transit');
   const { format: _, ...rest } = record;
   return rest as KeyringRecord;
 }
@@ -173,6 +203,18 @@ function isHoldList(value: unknown): value is readonly string[] {
     Array.isArray(value) &&
     value.length <= rememberedHolds &&
     value.every((id) => typeof id === 'string' && /^[0-9a-f]{64}$/.test(id))
+  );
+}
+
+function isTransitSettings(value: unknown, versions: number): value is TransitSettings {
+  if (typeof value !== 'object' || value === null) return false;
+  const { deletionAllowed, derived, minEncryptionVersion } = value as Partial<TransitSettings>;
+  return (
+    typeof deletionAllowed === 'boolean' &&
+    typeof derived === 'boolean' &&
+    isCount(minEncryptionVersion) &&
+    // Of an ended key the versions are gone, and their numbers with them.
+    (versions === 0 || minEncryptionVersion <= versions)
   );
 }
 

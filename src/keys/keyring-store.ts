@@ -12,6 +12,7 @@ import { keyIdBytes } from './envelope.ts';
 import { instantFromDate, type Instant } from './instant.ts';
 import { Keyring } from './keyring.ts';
 import {
+  isOfRecord,
   KeyringReader,
   newKeyring,
   pathOf,
@@ -24,6 +25,7 @@ import {
   parseKeyring,
   rememberedHolds,
   type KeyringRecord,
+  type TransitSettings,
   type VersionRecord,
 } from './keyring-record.ts';
 import { isScheduled, KeyringSchedule, type DueWork } from './keyring-schedule.ts';
@@ -44,6 +46,10 @@ import {
 } from './transitions.ts';
 
 const listPage = 1024;
+/** When two change one keyring at once. */
+const mostAttempts = 5;
+/** A key that is not finished after this long never will be by who began it. */
+const abandonedAfterSeconds = 60;
 
 export class KeyringStore {
   readonly #store: Keystore;
@@ -80,6 +86,11 @@ export class KeyringStore {
       if (record?.state === 'deleting') throw new SelloError('SELLO_KEY_DELETION_PENDING');
       throw new SelloError('SELLO_KEY_NOT_FOUND');
     }
+    if (record?.state === 'creating' && record.transit !== undefined) {
+      first.wipe();
+      await this.#settle(name, { by: record.changedBy, at: Math.floor(this.#now() / 1000) });
+      return this.load(name);
+    }
     if (this.#mustAdopt(record, first)) {
       first.wipe();
       await this.#adopt(name);
@@ -109,6 +120,149 @@ export class KeyringStore {
     }
   }
 
+  /**
+   * A new key for the Transit face: it has its keyring from the first day, and no version in KES's layout, which does not say by which
+   * face it was sealed. Whoever finds a keyring that was begun and has no value finishes what it says: of several who make a key of one
+   * name at once all make the same.
+   * @throws SelloError SELLO_KEY_EXISTS, SELLO_KEYRING_UNSUPPORTED
+   */
+  async generateForTransit(
+    name: KeyName,
+    facts: KeyFacts,
+    made: Pick<KeyringRecord, 'rotateAt' | 'rotateEvery'> & { readonly transit: TransitSettings },
+    by: Change,
+  ): Promise<void> {
+    this.#needRecords();
+    this.reader.expectRecord(name);
+    if (await this.reader.hasValue(name)) throw new SelloError('SELLO_KEY_EXISTS');
+    if (await this.#finishBegun(name, facts)) throw new SelloError('SELLO_KEY_EXISTS');
+    // Before the keyring: a mark without need costs a look, a need without mark would be forgotten.
+    if (made.rotateAt !== 0) await this.#schedule!.mark(name);
+    const id = takeRandom(keyIdBytes).toString('hex');
+    if (this.#store.custody === undefined) await this.#beginStored(name, id, facts, made, by);
+    else await this.#beginInCustody(name, id, facts, made, by);
+    // Somebody who had not heard of the keyring may have put another key here: then that one is the key.
+    if ((await this.#settle(name, by)).id === id) return;
+    await this.#removeVersions(id);
+    await this.#store.custody?.keys.delete(id);
+    throw new SelloError('SELLO_KEY_EXISTS');
+  }
+
+  async #beginStored(
+    name: KeyName,
+    id: string,
+    facts: KeyFacts,
+    made: Partial<KeyringRecord>,
+    by: Change,
+  ): Promise<void> {
+    const key = MasterKey.generate({ ...facts, createdAt: instantOf(by.at), createdBy: by.by });
+    const value = key.placeholder(facts);
+    try {
+      const version = await this.#storeVersion(id, 1, key, by);
+      const valueFingerprint = value.fingerprint(Buffer.from(id, 'hex'));
+      try {
+        await this.#announce(name, value, by, { ...made, id, versions: [version], valueFingerprint });
+      } catch (error) {
+        // Of any other failure nobody knows whether the keyring was written, and names these bytes.
+        if (hasCode(error, 'SELLO_KEY_EXISTS')) await this.#removeVersions(id).catch(() => undefined);
+        throw error;
+      }
+      await this.#placeValue(name, value);
+    } finally {
+      key.wipe();
+      value.wipe();
+    }
+  }
+
+  async #beginInCustody(
+    name: KeyName,
+    id: string,
+    facts: KeyFacts,
+    made: Partial<KeyringRecord>,
+    by: Change,
+  ): Promise<void> {
+    if (facts.algorithm !== 'AES256')
+      throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
+        detail: 'versions that the custodian makes are AES-256',
+      });
+    const { keys } = this.#store.custody!;
+    await keys.create(id);
+    const head = await this.#newHead(id, facts, keys);
+    try {
+      await this.#announce(name, this.reader.headOf(head), by, made);
+    } catch (error) {
+      if (hasCode(error, 'SELLO_KEY_EXISTS')) await keys.delete(id).catch(() => undefined);
+      throw error;
+    }
+    await this.#placeHead(name, head);
+  }
+
+  /** Puts the value to a keyring of the Transit face that was begun. @returns false when there is none */
+  async #finishBegun(name: KeyName, facts: KeyFacts): Promise<boolean> {
+    const found = await this.reader.readRecord(name);
+    if (found === undefined) return false;
+    const record = parseKeyring(found.value);
+    if (record.state !== 'creating' || record.transit === undefined) return false;
+    const { custody } = this.#store;
+    if (custody === undefined) {
+      const key = await this.reader.readVersion(record, record.versions[0]!);
+      const value = key.placeholder({ ...facts, algorithm: key.algorithm });
+      try {
+        await this.#placeValue(name, value);
+      } finally {
+        key.wipe();
+        value.wipe();
+      }
+    } else await this.#placeHead(name, await this.#newHead(record.id, facts, custody.keys));
+    return true;
+  }
+
+  async #placeValue(name: KeyName, value: MasterKey): Promise<void> {
+    const stored = formatStoredKey(value);
+    try {
+      await this.#store.create(name, stored);
+    } catch (error) {
+      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error; // somebody else finished it
+    } finally {
+      stored.fill(0);
+    }
+  }
+
+  async #placeHead(name: KeyName, head: Buffer): Promise<void> {
+    try {
+      await this.#store.create(name, head);
+    } catch (error) {
+      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error; // somebody else finished it
+    }
+  }
+
+  /** A keyring that was begun is the value's that is there now, and stays it. @returns the record as it is */
+  async #settle(name: KeyName, by: Change): Promise<KeyringRecord> {
+    for (let attempt = 1; ; attempt++) {
+      const { record, first } = await this.reader.find(name);
+      first?.wipe();
+      if (first === undefined || record === undefined) throw new SelloError('SELLO_KEY_NOT_FOUND');
+      if (record.state !== 'creating') return record;
+      try {
+        const settled = await this.#change(name, by, async (begun, value) =>
+          isOfRecord(begun, value)
+            ? next(begun, by, {})
+            : { ...newKeyring(value, by), generation: begun.generation + 1 },
+        );
+        return settled!;
+      } catch (error) {
+        if (!hasCode(error, 'SELLO_RECORD_CONFLICT') || attempt === mostAttempts) throw error;
+      }
+    }
+  }
+
+  #needRecords(): void {
+    if (!this.reader.hasRecords)
+      throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
+        detail: `the ${this.#store.kind} keystore has no compare-and-set`,
+      });
+  }
+
   async #createHead(
     name: KeyName,
     id: string,
@@ -116,13 +270,18 @@ export class KeyringStore {
     by: Change,
     custody: KeyCustody,
   ): Promise<void> {
+    const head = await this.#newHead(id, facts, custody);
+    if (await this.reader.mayHaveRecord(name)) await this.#announce(name, this.reader.headOf(head), by);
+    await this.#store.create(name, head);
+  }
+
+  /** The head of a key that the custodian has, with a new HMAC key. */
+  async #newHead(id: string, facts: KeyFacts, custody: KeyCustody): Promise<Buffer> {
     const mac = takeRandom(masterKeyBytes);
     const context = custodyContext('hmac', this.#options.tenant, id);
     const [wrappedMac] = await custody.wrap(id, [{ key: mac, context }], 1).finally(() => mac.fill(0));
     const { createdAt, createdBy } = facts;
-    const head = formatCustodyHead({ id, createdAt, createdBy, wrappedMac: wrappedMac! });
-    if (await this.reader.mayHaveRecord(name)) await this.#announce(name, this.reader.headOf(head), by);
-    await this.#store.create(name, head);
+    return formatCustodyHead({ id, createdAt, createdBy, wrappedMac: wrappedMac! });
   }
 
   /** Ends keys in memory whose time is over. */
@@ -165,18 +324,28 @@ export class KeyringStore {
     }
   }
 
-  /** A name whose keyring is a leftover gets a new one before its value, so that it can only be this value's. */
-  async #announce(name: KeyName, key: First, by: Change): Promise<void> {
+  /**
+   * A name whose keyring is a leftover gets a new one before its value, so that it can only be this value's. One that has none gets one
+   * only with what is `made` for it.
+   */
+  async #announce(name: KeyName, key: First, by: Change, made?: Partial<KeyringRecord>): Promise<void> {
     const found = await this.reader.readRecord(name);
-    if (found === undefined) return;
-    const before = parseKeyring(found.value);
-    if (before.state !== 'deleted') {
+    if (found === undefined && made === undefined) return;
+    const before = found === undefined ? undefined : parseKeyring(found.value);
+    if (before !== undefined && before.state !== 'deleted') {
       const isFree = before.state === 'creating' && !(await this.reader.hasValue(name));
-      if (!isFree) throw new SelloError('SELLO_KEY_EXISTS');
+      // One of the Transit face may be in use as soon as it has its value: it is finished, never replaced.
+      if (isFree && before.transit !== undefined) await this.#finishBegun(name, key);
+      if (!isFree || before.transit !== undefined) throw new SelloError('SELLO_KEY_EXISTS');
+      // Of somebody who is at it: replaced, it would seal what nobody opens.
+      if (made !== undefined && by.at - before.changedAt < abandonedAfterSeconds)
+        throw new SelloError('SELLO_KEY_EXISTS');
     }
-    const record = next({ ...newKeyring(key, by), generation: before.generation }, by, { state: 'creating' });
+    const record = next({ ...newKeyring(key, by), ...made, generation: before?.generation ?? 0 }, by, {
+      state: 'creating',
+    });
     try {
-      await this.#store.records!.write(pathOf(name), formatKeyring(record), found.revision);
+      await this.#store.records!.write(pathOf(name), formatKeyring(record), found?.revision ?? 0);
     } catch (error) {
       throw hasCode(error, 'SELLO_RECORD_CONFLICT')
         ? new SelloError('SELLO_KEY_EXISTS', { cause: error })
@@ -352,10 +521,7 @@ export class KeyringStore {
     by: Change,
     make: (record: KeyringRecord, first: First) => Promise<KeyringRecord | undefined>,
   ): Promise<KeyringRecord | undefined> {
-    if (!this.reader.hasRecords)
-      throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
-        detail: `the ${this.#store.kind} keystore has no compare-and-set`,
-      });
+    this.#needRecords();
     // Whoever changes a key looks whether it has a keyring, however old the list of them.
     this.reader.expectRecord(name);
     const { record, revision, first } = await this.reader.find(name);
@@ -370,7 +536,7 @@ export class KeyringStore {
       if (isScheduled(changed) && !isScheduled(before)) await this.#schedule!.mark(name);
       await this.#store.records!.write(pathOf(name), formatKeyring(changed), revision);
       this.reader.note(name, changed);
-      await this.#makeInCustody(changed);
+      if (placesOf(changed) > placesOf(before)) await this.#makeInCustody(changed);
       return changed;
     } finally {
       first?.wipe();
@@ -385,7 +551,6 @@ export class KeyringStore {
     const wanted = Number(versions.findLast(({ custody }) => custody === 'transit')?.place ?? 0);
     if (wanted === 0 || this.#custodyKeys === undefined) return;
     const { keys, mode } = this.#store.custody!;
-    if (wanted === 1) await keys.create(id);
     let latest = await keys.latestVersion(id);
     const isNew = latest < wanted;
     while (latest < wanted) latest = await keys.rotate(id);
@@ -399,7 +564,9 @@ export class KeyringStore {
         detail: `a key has at most ${String(maxVersions)} versions`,
       });
     if (this.#custodyKeys !== undefined) {
-      const place = record.versions.filter(({ custody }) => custody === 'transit').length + 1;
+      const place = placesOf(record) + 1;
+      // The first one is the custodian's key itself: a keyring that names it before it is there would not open any more.
+      if (place === 1) await this.#store.custody!.keys.create(record.id);
       const inCustody: VersionRecord = {
         version: number,
         state: 'enabled',
@@ -411,27 +578,35 @@ export class KeyringStore {
       };
       return addVersion(record, inCustody, by);
     }
+    // What its state refuses comes before anything is written.
+    addVersion(record, record.versions[0]!, by);
     const key = MasterKey.generate({ algorithm, createdBy: by.by, createdAt: instantOf(by.at) });
+    try {
+      return addVersion(record, await this.#storeVersion(record.id, number, key, by), by);
+    } finally {
+      key.wipe();
+    }
+  }
+
+  /** A version's bytes, stored; no keyring names them yet. */
+  async #storeVersion(id: string, number: number, key: MasterKey, by: Change): Promise<VersionRecord> {
     const stored = formatStoredKey(key);
     const place = `${String(number)}.${takeRandom(8).toString('hex')}`;
-    const version: VersionRecord = {
-      version: number,
-      state: 'enabled',
-      custody: 'stored',
-      algorithm,
-      createdAt: by.at,
-      changedAt: by.at,
-      place,
-      fingerprint: key.fingerprint(Buffer.from(record.id, 'hex')),
-    };
-    key.wipe();
-    const changed = addVersion(record, version, by);
     try {
-      await this.#store.records!.write(`versions/${record.id}/${place}`, stored, 0);
+      await this.#store.records!.write(`versions/${id}/${place}`, stored, 0);
     } finally {
       stored.fill(0);
     }
-    return changed;
+    return {
+      version: number,
+      state: 'enabled',
+      custody: 'stored',
+      algorithm: key.algorithm,
+      createdAt: by.at,
+      changedAt: by.at,
+      place,
+      fingerprint: key.fingerprint(Buffer.from(id, 'hex')),
+    };
   }
 
   async #removeVersions(id: string): Promise<void> {
@@ -447,6 +622,11 @@ export class KeyringStore {
       }
     }
   }
+}
+
+/** Versions with a custodian. */
+function placesOf({ versions }: KeyringRecord): number {
+  return versions.filter(({ custody }) => custody === 'transit').length;
 }
 
 function endsLastSealing(record: KeyringRecord, change: KeyChange): boolean {

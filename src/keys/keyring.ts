@@ -20,7 +20,7 @@ import {
 import { formatInstant } from './instant.ts';
 import type { CustodyHead } from './custody-head.ts';
 import type { CustodyKeys, MessageKey } from './custody-keys.ts';
-import type { KeyringRecord, VersionRecord } from './keyring-record.ts';
+import { defaultTransitSettings, type KeyringRecord, type VersionRecord } from './keyring-record.ts';
 import { MasterKey } from './material.ts';
 import { sealingVersion } from './transitions.ts';
 
@@ -131,9 +131,24 @@ export class Keyring {
     return this.#sealing.version;
   }
 
-  issue(binding: Binding): DataKey | Promise<DataKey> {
-    const version = this.sealingVersion;
-    const kes = this.#kesLayout(version);
+  /** @throws SelloError SELLO_KEY_VERSION_NOT_FOUND, SELLO_KEY_VERSION_TOO_OLD, SELLO_KEY_DISABLED for a `wanted` that may not seal */
+  versionToSeal(wanted: number | undefined): number {
+    const newest = this.sealingVersion;
+    if (wanted === undefined || wanted === newest) return newest;
+    const version = this.record?.versions[wanted - 1];
+    if (version === undefined) throw new SelloError('SELLO_KEY_VERSION_NOT_FOUND');
+    const { minDecryptionVersion, transit = defaultTransitSettings } = this.record!;
+    if (wanted < Math.max(transit.minEncryptionVersion, minDecryptionVersion))
+      throw new SelloError('SELLO_KEY_VERSION_TOO_OLD');
+    if (version.state !== 'enabled')
+      throw new SelloError('SELLO_KEY_DISABLED', { detail: `version ${String(wanted)} is ${version.state}` });
+    return wanted;
+  }
+
+  /** @param wanted the version to seal with; undefined: the newest enabled one */
+  issue(binding: Binding, wanted?: number): DataKey | Promise<DataKey> {
+    const version = this.versionToSeal(wanted);
+    const kes = this.#kesLayout(version, binding.face);
     if (kes !== undefined) return issueDataKey(kes, binding.context);
     const plaintext = takeRandom(dataKeyBytes);
     const ciphertext = this.#encrypt(version, binding, plaintext);
@@ -149,9 +164,9 @@ export class Keyring {
   }
 
   /** `plaintext` stays the caller's, who wipes it. */
-  encrypt(binding: Binding, plaintext: Buffer): Buffer | Promise<Buffer> {
-    const version = this.sealingVersion;
-    const kes = this.#kesLayout(version);
+  encrypt(binding: Binding, plaintext: Buffer, wanted?: number): Buffer | Promise<Buffer> {
+    const version = this.versionToSeal(wanted);
+    const kes = this.#kesLayout(version, binding.face);
     return kes === undefined
       ? this.#encrypt(version, binding, plaintext)
       : seal(kes, plaintext, binding.context);
@@ -182,8 +197,9 @@ export class Keyring {
     const { envelope, version } = found;
     if (envelope === undefined) {
       const kes = this.#kesLayout(1);
-      // No key in custody ever made this.
-      if (kes === undefined) throw notAuthentic();
+      // No key in custody ever made this, and the Transit face neither.
+      if (kes === undefined || (binding.face === 'transit' && this.record?.crossFace !== true))
+        throw notAuthentic();
       return open(kes, ciphertext, binding.context);
     }
     const { face } = binding;
@@ -214,8 +230,13 @@ export class Keyring {
     this.#materials.clear();
   }
 
-  /** Version 1 where it is in KES's layout. */
-  #kesLayout(version: number): MasterKey | undefined {
+  /** Version 1 where it is in KES's layout. What the Transit face seals says so, whatever key it is sealed with. */
+  #kesLayout(version: number, sealingFor?: Face): MasterKey | undefined {
+    if (sealingFor === 'transit') {
+      /* Precondition: TenantKeys gives a key its keyring before the Transit face uses it. */
+      if (this.record === undefined) throw new TypeError('a key without a keyring has no id to name');
+      return undefined;
+    }
     if (version !== 1 || !(this.first instanceof MasterKey)) return undefined;
     return this.record === undefined || this.record.versions[0]?.custody === 'kes' ? this.first : undefined;
   }
@@ -255,7 +276,10 @@ export class Keyring {
     const isHere = this.record!.versions[version - 1]!.custody !== 'transit';
     // A version is in one custody: a source of the other kind was not made by it.
     if (isHere !== (source.kind === 'version')) return undefined;
-    return isHere ? this.#ownKey(version) : this.#custodyKeys.forOpening(this.record!.id, source, context);
+    const made = this.record!.versions[version - 1]!;
+    return isHere
+      ? this.#ownKey(version)
+      : this.#custodyKeys.forOpening(this.record!.id, made, source, context);
   }
 
   #ownKey(version: number): MessageKey | Promise<MessageKey> {

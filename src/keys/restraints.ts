@@ -10,7 +10,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { SelloError } from '../errors.ts';
-import type { HoldFiles} from './hold-files.ts';
+import type { HoldFiles } from './hold-files.ts';
 import { rememberWithdrawnSeconds, type KeptHold } from './hold-files.ts';
 import { newKeyring } from './keyring-reader.ts';
 import type { Keyring } from './keyring.ts';

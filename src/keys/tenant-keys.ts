@@ -5,6 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Face } from '../access/operations.ts';
 import type { CacheConfig } from '../config/model.ts';
+import { inSpan } from '../correlation.ts';
 import { wipe } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, ListOptions, NamePage, RecordStore } from '../keystores/index.ts';
@@ -17,7 +18,7 @@ import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts'
 import type { DueWork } from './keyring-schedule.ts';
 import { KeyringStore } from './keyring-store.ts';
 import { newKeyring } from './keyring-reader.ts';
-import type { KeyringRecord } from './keyring-record.ts';
+import { defaultTransitSettings, type KeyringRecord, type TransitSettings } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
 import {
@@ -80,12 +81,23 @@ export type ChangeOutcome =
   /** Holds were taken back that the store had not seen. */
   | { readonly withdrawn: readonly Hold[] };
 
+/** Versions of a key as callers may name them. */
+export interface VersionRange {
+  /** Ciphertexts of lower ones are refused. */
+  readonly least: number;
+  readonly latest: number;
+  /** Who names a version to seal with may name no lower one. 0: as {@link least}. */
+  readonly leastSealing: number;
+}
+
 /** One of a batch to rewrap. */
 export interface RewrapItem {
   readonly ciphertext: Buffer;
   readonly context: Buffer;
   /** For a ciphertext in KES's layout, which names none. */
   readonly face?: Exclude<Face, 'admin'> | undefined;
+  /** To be sealed with; the newest enabled one unless given. */
+  readonly version?: number | undefined;
 }
 
 export type Rewrapped =
@@ -224,9 +236,14 @@ export class TenantKeys {
     const startMs = performance.now();
     let outcome = 'ok';
     try {
-      return await call();
+      return await inSpan(
+        `keystore ${operation}`,
+        { 'sello.keystore.operation': operation, 'sello.tenant': this.#tenant },
+        codeOf,
+        call,
+      );
     } catch (error) {
-      outcome = error instanceof SelloError ? error.code : 'SELLO_INTERNAL';
+      outcome = codeOf(error);
       throw error;
     } finally {
       observe(operation, outcome, (performance.now() - startMs) / 1000);
@@ -306,20 +323,80 @@ export class TenantKeys {
     return this.#timed('health', () => this.#store.health());
   }
 
-  /** A new data key. `face` is bound to it, with `context`. */
-  issue(name: KeyName, context: Buffer, face: Face = 'kes'): DataKey | Promise<DataKey> {
-    const binding = { tenant: this.#tenant, face, context };
-    return this.#with(name, (key) => {
-      this.#noteSealed(name, key);
-      return key.issue(binding);
+  /** A key of the Transit face. @throws SelloError SELLO_KEY_EXISTS, SELLO_KEYRING_UNSUPPORTED */
+  async createForTransit(
+    name: KeyName,
+    {
+      algorithm,
+      derived,
+      rotateEvery = 0,
+    }: { readonly algorithm: KeyAlgorithm; readonly derived: boolean; readonly rotateEvery?: number },
+    by: string,
+  ): Promise<void> {
+    const transit = { ...defaultTransitSettings, derived };
+    await this.#write(name, by, (change) => {
+      const made = { transit, rotateEvery, rotateAt: rotateEvery === 0 ? 0 : change.at + rotateEvery };
+      return this.#keyrings.generateForTransit(name, factsNow(algorithm, by), made, change);
     });
   }
 
-  encrypt(name: KeyName, plaintext: Buffer, context: Buffer, face: Face = 'kes'): Buffer | Promise<Buffer> {
+  /**
+   * What the Transit face has to know of a key before it uses it. A key that another face made gets its keyring here when it is to
+   * seal, because what that face seals names the key by its id.
+   * @throws SelloError SELLO_KEY_NOT_FOUND, SELLO_KEYRING_UNSUPPORTED
+   */
+  transitSettings(name: KeyName, willSeal: boolean): TransitSettings | Promise<TransitSettings> {
+    const key = this.#cache.getFresh(name);
+    if (key !== undefined && (key.record !== undefined || !willSeal))
+      return key.record?.transit ?? defaultTransitSettings;
+    return this.#transitSettings(name, willSeal);
+  }
+
+  /** @param anew looks into the store, once per key and second */
+  versionRange(name: KeyName, anew = false): VersionRange | Promise<VersionRange> {
+    if (anew)
+      return (async () => {
+        await this.#refresh(name, await this.#key(name));
+        return rangeOf(await this.#key(name));
+      })();
+    const key = this.#key(name);
+    return key instanceof Promise ? key.then(rangeOf) : rangeOf(key);
+  }
+
+  async #transitSettings(name: KeyName, willSeal: boolean): Promise<TransitSettings> {
+    for (let attempt = 0; attempt < mostRestarts; attempt++) {
+      const { record } = await this.#key(name);
+      if (record !== undefined || !willSeal) return record?.transit ?? defaultTransitSettings;
+      try {
+        await this.#changed(name, () => this.#keyrings.change(name, [], this.#by('transit')));
+      } catch (error) {
+        if (!hasCode(error, 'SELLO_RECORD_CONFLICT')) throw error; // another replica did it
+      }
+    }
+    throw new SelloError('SELLO_STORE_FAILED', { detail: 'key changed again and again while it was used' });
+  }
+
+  /** A new data key. `face` is bound to it, with `context`. @param version that seals; the newest enabled one unless given */
+  issue(name: KeyName, context: Buffer, face: Face = 'kes', version?: number): DataKey | Promise<DataKey> {
     const binding = { tenant: this.#tenant, face, context };
     return this.#with(name, (key) => {
-      this.#noteSealed(name, key);
-      return key.encrypt(binding, plaintext);
+      this.#noteSealed(name, key, version);
+      return key.issue(binding, version);
+    });
+  }
+
+  /** @param version as for {@link issue} */
+  encrypt(
+    name: KeyName,
+    plaintext: Buffer,
+    context: Buffer,
+    face: Face = 'kes',
+    version?: number,
+  ): Buffer | Promise<Buffer> {
+    const binding = { tenant: this.#tenant, face, context };
+    return this.#with(name, (key) => {
+      this.#noteSealed(name, key, version);
+      return key.encrypt(binding, plaintext, version);
     });
   }
 
@@ -380,11 +457,14 @@ export class TenantKeys {
     }
   }
 
-  async #rewrapOne(name: KeyName, { ciphertext, context, face }: RewrapItem): Promise<Rewrapped> {
+  async #rewrapOne(
+    name: KeyName,
+    { ciphertext, context, face, version: wanted }: RewrapItem,
+  ): Promise<Rewrapped> {
     const envelope = parseEnvelope(ciphertext);
     const sealingFace = envelope?.face ?? face ?? 'kes';
     const key = await this.#key(name);
-    const version = key.sealingVersion;
+    const version = key.versionToSeal(wanted);
     // Opened even when it is the newest already: what is not authentic is no success.
     const plaintext = await this.#with(name, (held) =>
       this.#open(name, held, ciphertext, context, sealingFace, true),
@@ -393,7 +473,7 @@ export class TenantKeys {
       const from = envelope?.version ?? 1;
       if (from === version) return { ciphertext, from, version };
       const binding = { tenant: this.#tenant, face: sealingFace, context };
-      const rewrapped = await this.#with(name, (held) => held.encrypt(binding, plaintext));
+      const rewrapped = await this.#with(name, (held) => held.encrypt(binding, plaintext, wanted));
       return { ciphertext: rewrapped, from, version: versionOfCiphertext(rewrapped) };
     } finally {
       wipe(plaintext);
@@ -688,8 +768,9 @@ export class TenantKeys {
     return opened instanceof Promise ? opened.then(tell) : tell(opened);
   }
 
-  #noteSealed(name: KeyName, key: Keyring): void {
-    if (key.stored !== undefined) this.#uses.note(name, key.stored.id, key.sealingVersion, 'sealed');
+  #noteSealed(name: KeyName, key: Keyring, version = key.sealingVersion): void {
+    if (key.stored?.versions[version - 1] !== undefined)
+      this.#uses.note(name, key.stored.id, version, 'sealed');
   }
 
   /** Who changes something, and when. */
@@ -754,6 +835,14 @@ function isRecord(value: unknown): value is KeyringRecord {
   return typeof value === 'object' && value !== null && 'generation' in value && 'versions' in value;
 }
 
+function rangeOf({ record }: Keyring): VersionRange {
+  return {
+    least: record?.minDecryptionVersion ?? 1,
+    latest: record?.versions.length ?? 1,
+    leastSealing: record?.transit?.minEncryptionVersion ?? 0,
+  };
+}
+
 async function wipeAll(opened: readonly (Buffer | Promise<Buffer>)[]): Promise<void> {
   for (const each of await Promise.allSettled(opened)) if (each.status === 'fulfilled') wipe(each.value);
 }
@@ -782,4 +871,8 @@ function factsNow(algorithm: KeyAlgorithm, createdBy: string): KeyFacts {
   const { seconds, nanoseconds } = instantFromDate(new Date());
   const sub = Number(process.hrtime.bigint() % 1_000_000n);
   return { algorithm, createdBy, createdAt: { seconds, nanoseconds: nanoseconds + sub } };
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof SelloError ? error.code : 'SELLO_INTERNAL';
 }

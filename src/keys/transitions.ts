@@ -3,7 +3,13 @@
  * once the keystore's (compare-and-set), and whether a version is still used the use log's.
  */
 import { SelloError } from '../errors.ts';
-import type { KeyringRecord, VersionRecord, VersionState } from './keyring-record.ts';
+import {
+  defaultTransitSettings,
+  type KeyringRecord,
+  type TransitSettings,
+  type VersionRecord,
+  type VersionState,
+} from './keyring-record.ts';
 
 /** What an administrator can ask of a key. Spans are seconds. */
 export type KeyChange =
@@ -18,6 +24,8 @@ export type KeyChange =
   | { readonly kind: 'cancel-destruction'; readonly version: number }
   | { readonly kind: 'set-min-decryption-version'; readonly version: number }
   | { readonly kind: 'set-rewrap-only' | 'set-cross-face'; readonly on: boolean }
+  | { readonly kind: 'set-min-encryption-version'; readonly version: number }
+  | { readonly kind: 'set-deletion-allowed'; readonly on: boolean }
   | { readonly kind: 'set-rotation'; readonly every: number };
 
 /** Who changes something, and when (seconds since the epoch). */
@@ -79,6 +87,15 @@ export function applyChange(record: KeyringRecord, change: KeyChange, by: Change
         throw refused(`version ${String(sealing)} seals: what it makes could not be opened`);
       return next(record, by, { minDecryptionVersion: change.version });
     }
+    case 'set-min-encryption-version': {
+      if (change.version > 0) versionOf(record, change.version);
+      const sealing = sealingVersion(record)?.version ?? record.versions.length;
+      if (change.version > sealing)
+        throw refused(`version ${String(sealing)} seals: it could not be named any more`);
+      return withTransit(record, by, { minEncryptionVersion: change.version });
+    }
+    case 'set-deletion-allowed':
+      return withTransit(record, by, { deletionAllowed: change.on });
     case 'set-rewrap-only':
       return next(record, by, { rewrapOnly: change.on });
     case 'set-cross-face':
@@ -146,6 +163,10 @@ export function versionOf({ versions }: KeyringRecord, number: number): VersionR
 /** One generation later. Every change of a record comes through here. */
 export function next(record: KeyringRecord, by: Change, changes: Partial<KeyringRecord>): KeyringRecord {
   return { ...record, ...changes, generation: record.generation + 1, changedAt: by.at, changedBy: by.by };
+}
+
+function withTransit(record: KeyringRecord, by: Change, changes: Partial<TransitSettings>): KeyringRecord {
+  return next(record, by, { transit: { ...(record.transit ?? defaultTransitSettings), ...changes } });
 }
 
 function setVersion(

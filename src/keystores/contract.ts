@@ -2,6 +2,7 @@
  * Where master keys live. A keystore knows names and opaque bytes, never HTTP, tenants or key formats.
  * Each tenant has a keystore object of its own; two tenants never share a root or prefix.
  */
+import type { SelloError } from '../errors.ts';
 import type { KeyName } from '../keys/names.ts';
 
 /** A keyring record of a key with many versions stays far below it, and so does Vault's limit for an entry (512 KiB). */
@@ -67,6 +68,8 @@ export interface WrappedItem {
   readonly context: Buffer;
 }
 
+export type Unwrapped = Buffer | SelloError | undefined;
+
 /**
  * Master keys whose bytes stay where they are: they are named by an id, have versions from 1 on, and wrap keys of 32 bytes, each bound
  * to a context. Errors are a keystore's; what was not wrapped by this key for this context is `undefined`, never an error.
@@ -80,14 +83,35 @@ export interface KeyCustody {
   rotate(id: string): Promise<number>;
   /** In the order given; keys stay the caller's. What comes out is not secret. */
   wrap(id: string, items: readonly KeyToWrap[], version: number): Promise<Buffer[]>;
-  /** In the order given; a SELLO_KEY_VERSION_TOO_OLD when a version is gone for good. */
-  unwrap(id: string, items: readonly WrappedItem[]): Promise<(Buffer | undefined)[]>;
+  /**
+   * In the order given, each with its own outcome, because a call may carry the ciphertexts of several clients: the key; nothing, when
+   * it was not wrapped by this key for this context; SELLO_KEY_VERSION_TOO_OLD when a version is gone for good; SELLO_STORE_UNREACHABLE
+   * when the custodian has not heard of it yet.
+   */
+  unwrap(id: string, items: readonly WrappedItem[]): Promise<Unwrapped[]>;
+  /** The version that what was wrapped says of itself; 0 when it says none. */
+  versionOf(wrapped: Buffer): number;
   /** The same under the newest version. */
   rewrap(id: string, items: readonly WrappedItem[]): Promise<Buffer[]>;
   /** Ends every version below this one for good. */
   destroyBelow(id: string, version: number): Promise<void>;
   /** Ends the key; harmless when it is gone. */
   delete(id: string): Promise<void>;
+}
+
+/** One version of a signing key: the 32 bytes of its public half. */
+export interface SignerKey {
+  readonly version: number;
+  readonly raw: Buffer;
+}
+
+/** An Ed25519 key that a store's server holds and never gives out. */
+export interface RemoteSigner {
+  /** For people. */
+  readonly location: string;
+  /** The newest version. */
+  publicKey(): Promise<SignerKey>;
+  sign(version: number, message: Buffer): Promise<Buffer>;
 }
 
 /** How a key in custody serves: every message through its custodian, or from memory with stored intermediate keys. */
@@ -129,6 +153,8 @@ export interface Keystore {
   close(): Promise<void>;
   /** Undefined where the store has no compare-and-set (`fs` as KES writes it, KV version 1): no rotation there. */
   readonly records?: RecordStore | undefined;
+  /** Signs the checkpoints of the tenant's audit trail, where that was asked for. */
+  readonly signer?: RemoteSigner | undefined;
   /** Present where new master keys are not to be stored, but kept by a custodian. Needs `records`. */
   readonly custody?: { readonly keys: KeyCustody; readonly mode: CustodyMode } | undefined;
 }

@@ -21,6 +21,8 @@ export {
   type NamePage,
   type RecordPage,
   type RecordStore,
+  type RemoteSigner,
+  type SignerKey,
   type StoredRecord,
 } from './contract.ts';
 export {

@@ -6,7 +6,7 @@
  * the 2^32 messages of one AES-GCM key (SP 800-38D §8.3) are counted per context.
  */
 import { decodeBase64, encodeBase64, secretCopy, wipe } from '../crypto/index.ts';
-import { SelloError } from '../errors.ts';
+import { hasCode, SelloError } from '../errors.ts';
 import {
   isVaultProblem,
   pathOf,
@@ -20,7 +20,7 @@ import {
   type VaultConnection,
   type VaultPath,
 } from '../vault/index.ts';
-import type { KeyCustody, KeyToWrap, WrappedItem } from './contract.ts';
+import type { KeyCustody, KeyToWrap, Unwrapped, WrappedItem } from './contract.ts';
 
 export interface VaultCustodyOptions {
   /** Mount of the Transit engine. */
@@ -101,19 +101,19 @@ export class VaultCustody implements KeyCustody {
     });
   }
 
-  async unwrap(id: string, items: readonly WrappedItem[]): Promise<(Buffer | undefined)[]> {
-    const keys: (Buffer | undefined)[] = [];
+  async unwrap(id: string, items: readonly WrappedItem[]): Promise<Unwrapped[]> {
+    const keys: Unwrapped[] = [];
     try {
       for (let at = 0; at < items.length; at += batchSize)
         keys.push(...(await this.#unwrapBatch(id, items.slice(at, at + batchSize))));
       return keys;
     } catch (error) {
-      wipe(...keys);
+      for (const key of keys) if (Buffer.isBuffer(key)) wipe(key);
       throw error;
     }
   }
 
-  async #unwrapBatch(id: string, items: readonly WrappedItem[]): Promise<(Buffer | undefined)[]> {
+  async #unwrapBatch(id: string, items: readonly WrappedItem[]): Promise<Unwrapped[]> {
     const batch = items.map(({ wrapped, context }) => ({
       ciphertext: wrapped.toString('latin1'),
       context: context.toString('base64'),
@@ -125,9 +125,10 @@ export class VaultCustody implements KeyCustody {
     try {
       answer = await this.#call(id, 'decrypt', Buffer.from(JSON.stringify(body)));
     } catch (error) {
-      if (only !== undefined && isVaultProblem(error, 'refused'))
-        return [notOpened(error.messages.join(' '))];
-      throw error;
+      const isNews = hasCode(error, 'SELLO_STORE_UNREACHABLE') && isVaultProblem(error.cause, 'refused');
+      if (!isNews && !isVaultProblem(error, 'refused')) throw error;
+      if (only === undefined) return await this.#unwrapEach(id, items);
+      return [isNews ? error : notOpened((error as VaultError).messages.join(' '))];
     }
     try {
       if (only !== undefined) return [decoded(secretStringAt(answer.bytes, ['data', 'plaintext']))];
@@ -140,6 +141,18 @@ export class VaultCustody implements KeyCustody {
     } finally {
       answer.wipe();
     }
+  }
+
+  /** A batch of which nothing opens is refused as a whole, whatever was asked for. */
+  async #unwrapEach(id: string, items: readonly WrappedItem[]): Promise<Unwrapped[]> {
+    const keys: Unwrapped[] = [];
+    for (const item of items) keys.push(...(await this.#unwrapBatch(id, [item])));
+    return keys;
+  }
+
+  versionOf(wrapped: Buffer): number {
+    const found = /^vault:v(\d{1,9}):/.exec(wrapped.toString('latin1', 0, 20));
+    return found === null ? 0 : Number(found[1]);
   }
 
   async rewrap(id: string, items: readonly WrappedItem[]): Promise<Buffer[]> {
@@ -228,12 +241,6 @@ export class VaultCustody implements KeyCustody {
   }
 }
 
-/** The number of Transit's version in a ciphertext of its. */
-export function transitVersionOf(wrapped: Buffer): number {
-  const found = /^vault:v(\d{1,9}):/.exec(wrapped.toString('latin1', 0, 20));
-  return found === null ? 0 : Number(found[1]);
-}
-
 function decoded(encoded: Buffer | undefined): Buffer {
   const key = encoded === undefined ? undefined : decodeBase64(encoded);
   wipe(encoded);
@@ -241,11 +248,11 @@ function decoded(encoded: Buffer | undefined): Buffer {
   return secretCopy(key);
 }
 
-/** Vault says why it opened nothing; all of it means "not authentic" but a version that it holds no more. */
-function notOpened(said: string): undefined {
+/** Vault says why it opened nothing; all of it means "not authentic" but a version that it holds no more, or not yet. */
+function notOpened(said: string): SelloError | undefined {
   if (/too old|disallowed by policy/i.test(said))
-    throw new SelloError('SELLO_KEY_VERSION_TOO_OLD', { detail: said });
-  if (/too new/i.test(said)) throw new SelloError('SELLO_STORE_UNREACHABLE', { detail: said });
+    return new SelloError('SELLO_KEY_VERSION_TOO_OLD', { detail: said });
+  if (/too new/i.test(said)) return new SelloError('SELLO_STORE_UNREACHABLE', { detail: said });
   return undefined;
 }
 

@@ -21,6 +21,7 @@ import {
 import type { Keystore, ListOptions, NamePage, RecordStore } from './contract.ts';
 import { checkListOptions, checkValue } from './limits.ts';
 import { pageOf } from './name-index.ts';
+import { VaultSigner } from './vault-signer.ts';
 import { VaultCustody } from './vault-custody.ts';
 import { isCasConflict, layoutOf, type KvLayout } from './vault-layout.ts';
 import { VaultRecordStore } from './vault-records.ts';
@@ -46,6 +47,7 @@ export class VaultKvKeystore implements Keystore {
   readonly location: string;
   readonly records: RecordStore | undefined;
   readonly custody: Keystore['custody'];
+  readonly signer: Keystore['signer'];
   /** The connection, for what else speaks to this Vault on behalf of the tenant. */
   readonly vault: VaultConnection;
   readonly #config: VaultKvConfig;
@@ -66,6 +68,7 @@ export class VaultKvKeystore implements Keystore {
       config.custody === undefined
         ? undefined
         : { keys: new VaultCustody(vault, config.custody), mode: config.custody };
+    this.signer = config.auditSigning === undefined ? undefined : new VaultSigner(vault, config.auditSigning);
     this.#config = config;
     this.vault = vault;
     this.#layout = layout;

@@ -47,6 +47,7 @@ function runtimeRules({
   version,
   transit,
   recordsPrefix,
+  auditSigning,
 }: VaultKvConfig): PolicyRule[] {
   const folder = joined(prefix);
   const keys: PolicyRule[] =
@@ -103,12 +104,25 @@ function runtimeRules({
     ...records,
     ...wrapping,
     ...(custody === undefined ? [] : custodyRules(custody)),
+    ...(auditSigning === undefined ? [] : signingRules(auditSigning)),
     {
       path: 'auth/token/lookup-self',
       capabilities: ['read'],
       about: 'tell a token that ended from a right that is missing',
     },
     { path: 'auth/token/renew-self', capabilities: ['update'], about: 'renew the token' },
+  ];
+}
+
+/** Checkpoints of the audit trail: the server has them signed, and can neither change nor read the key. */
+function signingRules({ engine, key }: NonNullable<VaultKvConfig['auditSigning']>): PolicyRule[] {
+  return [
+    {
+      path: `${engine}/keys/${key}`,
+      capabilities: ['read'],
+      about: 'audit: the public half of the key that signs checkpoints',
+    },
+    { path: `${engine}/sign/${key}`, capabilities: ['update'], about: 'audit: sign checkpoints' },
   ];
 }
 
@@ -140,7 +154,7 @@ function custodyRules({ engine, keyPrefix, kind }: NonNullable<VaultKvConfig['cu
   ];
 }
 
-function administratorRules({ engine, prefix, version, transit }: VaultKvConfig): PolicyRule[] {
+function administratorRules({ engine, prefix, version, transit, auditSigning }: VaultKvConfig): PolicyRule[] {
   const folder = joined(prefix);
   const keys: PolicyRule[] =
     version === 1
@@ -173,7 +187,22 @@ function administratorRules({ engine, prefix, version, transit }: VaultKvConfig)
             about: 'rotate the Transit key',
           },
         ];
-  return [...keys, ...wrapping];
+  const signing: PolicyRule[] =
+    auditSigning === undefined
+      ? []
+      : [
+          {
+            path: `${auditSigning.engine}/keys/${auditSigning.key}`,
+            capabilities: ['read'],
+            about: 'see versions of the key that signs checkpoints',
+          },
+          {
+            path: `${auditSigning.engine}/keys/${auditSigning.key}/rotate`,
+            capabilities: ['update'],
+            about: 'rotate the key that signs checkpoints',
+          },
+        ];
+  return [...keys, ...wrapping, ...signing];
 }
 
 /** With its slash, or nothing for the top of an engine. */
@@ -196,7 +225,7 @@ const tokenTtl = '1h';
 
 /** In order. Each can be made again without harm. */
 export function setupSteps(config: VaultKvConfig, tenant: string): SetupStep[] {
-  const { engine, version, transit, vault } = config;
+  const { auditSigning, engine, version, transit, vault } = config;
   const steps: SetupStep[] = [
     {
       about: `KV engine, version ${String(version)}`,
@@ -220,6 +249,24 @@ export function setupSteps(config: VaultKvConfig, tenant: string): SetupStep[] {
         path: `${transit.engine}/keys/${transit.key}`,
         body: {},
         shell: `vault write -f ${transit.engine}/keys/${transit.key}`,
+        mayExist: true,
+      },
+    );
+  }
+  if (auditSigning !== undefined) {
+    steps.push(
+      {
+        about: 'Transit engine for the audit trail',
+        path: `sys/mounts/${auditSigning.engine}`,
+        body: { type: 'transit' },
+        shell: `vault secrets enable -path=${auditSigning.engine} transit`,
+        mayExist: true,
+      },
+      {
+        about: 'key that signs checkpoints; one that is there stays as it is',
+        path: `${auditSigning.engine}/keys/${auditSigning.key}`,
+        body: { type: 'ed25519' },
+        shell: `vault write ${auditSigning.engine}/keys/${auditSigning.key} type=ed25519`,
         mayExist: true,
       },
     );

@@ -5,9 +5,10 @@
  */
 import type { TLSSocket } from 'node:tls';
 import type { RawRequest } from '../api/kes/body.ts';
-import type { Identity, PeerFacts } from '../access/index.ts';
+import { judgePeer, type Identity, type PeerFacts } from '../access/index.ts';
 import type { ServerAudit } from '../audit/index.ts';
 import { SelloError, type ErrorCode } from '../errors.ts';
+import { SeenClients } from './certificates.ts';
 import { identifyClient } from './peer.ts';
 import type { Runtime } from './runtime.ts';
 import type { Tenant } from '../tenants/tenant.ts';
@@ -24,6 +25,8 @@ export interface Admission {
   readonly peer: PeerFacts | undefined;
   readonly sourceIp: string | undefined;
   readonly refusal: Refusal | undefined;
+  /** Of a caller without a certificate, on a listener that takes those: whose it is taken for, once it has logged in. */
+  readonly tenantWithoutCertificate?: Tenant | undefined;
 }
 
 /** What is known of a connection for its whole life. */
@@ -33,6 +36,8 @@ export interface ConnectionFacts {
   readonly serverName: string | undefined;
   /** The listener's names; empty: any. */
   readonly serverNames: readonly string[];
+  /** The listener's tenant for callers without a certificate. */
+  readonly tenantWithoutCertificate?: string | undefined;
 }
 
 /** Where a connection's facts hang: on the HTTP/2 session or the HTTP/1.1 socket. */
@@ -57,6 +62,7 @@ function factsOf(raw: RawRequest): ConnectionFacts {
 export class Gate {
   /** Replaced as a whole when the configuration is reloaded. */
   runtime: Runtime;
+  readonly clients = new SeenClients(Date.now);
   #inFlight = 0;
 
   constructor(runtime: Runtime) {
@@ -65,6 +71,16 @@ export class Gate {
 
   get serverAudit(): ServerAudit {
     return this.runtime.serverAudit;
+  }
+
+  /** Of a new connection, for those who look after certificates: who is known here, or vouched for. */
+  noteClient({ peer }: ConnectionFacts): void {
+    const tenant = peer === undefined ? undefined : this.runtime.registry.resolve(peer);
+    if (peer === undefined || tenant === undefined) return;
+    const { access, clientAuth } = tenant;
+    const isListed = access.admins.has(peer.identity) || access.policyOf(peer.identity) !== undefined;
+    const isVouchedFor = clientAuth.auth === 'on' && judgePeer(peer, clientAuth, Date.now()).ok;
+    if (isListed || isVouchedFor) this.clients.note(tenant.name, peer);
   }
 
   get inFlight(): number {
@@ -101,6 +117,9 @@ export class Gate {
         peer: client.facts,
         sourceIp: client.sourceIp,
         refusal: verdict.ok ? undefined : verdict,
+        ...(client.facts === undefined && facts.tenantWithoutCertificate !== undefined
+          ? { tenantWithoutCertificate: runtime.tenants.get(facts.tenantWithoutCertificate) }
+          : {}),
       };
     } catch (error) {
       if (!(error instanceof SelloError)) throw error;

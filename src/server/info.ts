@@ -1,6 +1,6 @@
 /** What every face may know of the process it runs in. */
 import type { Logger } from 'pino';
-import type { Metrics } from '../telemetry/index.ts';
+import type { Metrics, Tracing } from '../telemetry/index.ts';
 
 export interface OpenStream {
   end(): void;
@@ -13,6 +13,8 @@ export interface ServerInfo {
   readonly commit: string;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Undefined while traces are off. */
+  readonly tracing: Tracing | undefined;
   /** Hears the text of every line of level error and above (KES's `/v1/log/error`). */
   onErrorLine(listener: (message: string, tenant: string | undefined) => void): () => void;
   newRequestId(): string;

@@ -18,11 +18,14 @@ import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
 import { adminPlugin, rewriteAdminUrl } from '../api/admin/index.ts';
 import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
 import { objectsPlugin, rewriteObjectsUrl } from '../api/objects/index.ts';
+import { rewriteTransitUrl, transitPlugin } from '../api/transit/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
+import type { ServedCertificate } from './certificates.ts';
 import { connectionFacts, type ConnectionFacts, type FactsCarrier, type Gate } from './gate.ts';
 import { Http2Request, Http2Response, longAnswers, type LongAnswers } from './http2-exchange.ts';
 import type { ServerInfo } from './info.ts';
+import { acceptListMethod, listMethodOf } from './list-method.ts';
 import { longBody, type LongBody } from './long-body.ts';
 
 /** Suites with forward secrecy and authenticated encryption alone. */
@@ -101,6 +104,8 @@ export class KeyListener {
   readonly #sockets = new Set<TLSSocket>();
   #server: Http2SecureServer | undefined;
   readonly #app: FastifyInstance;
+  /** What it shows to clients. */
+  served: ServedCertificate | undefined;
   #connecting: ConnectionFacts | undefined;
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
@@ -120,7 +125,12 @@ export class KeyListener {
       // Fastify's types know one server class per instance; the real one is HTTP/2 with HTTP/1.1 beside it.
       serverFactory: ((handler: (request: unknown, response: unknown) => void) =>
         this.#createServer(handler)) as unknown as FastifyServerFactory,
-      rewriteUrl: (raw) => rewriteAdminUrl(raw, rewriteObjectsUrl(raw, rewriteKesUrl(raw))),
+      rewriteUrl: (raw) =>
+        rewriteTransitUrl(
+          raw,
+          rewriteAdminUrl(raw, rewriteObjectsUrl(raw, rewriteKesUrl(raw))),
+          dependencies.gate.runtime.transitMounts,
+        ),
       exposeHeadRoutes: false,
       return503OnClosing: false,
       routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
@@ -132,6 +142,7 @@ export class KeyListener {
     this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
     this.#app.register(adminPlugin, { gate: dependencies.gate, server: dependencies.server });
     this.#app.register(objectsPlugin, { gate: dependencies.gate, server: dependencies.server });
+    this.#app.register(transitPlugin, { gate: dependencies.gate, server: dependencies.server });
   }
 
   /** Starts listening; returns the port in use. */
@@ -162,8 +173,10 @@ export class KeyListener {
   ): T {
     const result = use(options);
     const { host, port } = this.#config;
-    const { validToDate } = new X509Certificate(options.cert);
-    this.#dependencies.server.metrics.certificateNotAfter(`listener ${host}:${port}`, validToDate.getTime());
+    const certificate = new X509Certificate(options.cert);
+    this.served = { use: 'listener', where: `${host}:${port}`, certificate };
+    const notAfterMs = certificate.validToDate.getTime();
+    this.#dependencies.server.metrics.certificateNotAfter(`listener ${host}:${port}`, notAfterMs);
     return result;
   }
 
@@ -229,6 +242,7 @@ export class KeyListener {
           return;
         }
         this.#answering.set(socket, response as unknown as ServerResponse);
+        listMethodOf(request);
         if (this.#draining) response.setHeader('connection', 'close');
       }
       handler(request, response);
@@ -285,6 +299,9 @@ export class KeyListener {
         remoteAddress: socket.remoteAddress?.replace(/^::ffff:/, ''),
         serverName: typeof socket.servername === 'string' ? socket.servername : undefined,
         serverNames: this.#config.serverNames,
+        ...(this.#config.tenantWithoutCertificate === undefined
+          ? {}
+          : { tenantWithoutCertificate: this.#config.tenantWithoutCertificate }),
       };
       const reason = gate.runtime.refusesConnection(facts);
       if (reason !== undefined) {
@@ -306,12 +323,18 @@ export class KeyListener {
         socket.destroy();
         return;
       }
+      gate.noteClient(facts);
       (socket as FactsCarrier)[connectionFacts] = facts;
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
       this.#connecting = facts;
       for (const listener of listeners) listener.call(server, socket);
       this.#connecting = undefined;
+      if (socket.alpnProtocol !== 'h2' && gate.runtime.transitMounts.size > 0)
+        acceptListMethod(socket, () => {
+          const { req } = this.#answering.get(socket) ?? {};
+          return req === undefined || req.complete;
+        });
     });
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
       const reason = `handshake failed: ${error.code ?? 'unknown'}`;

@@ -15,11 +15,20 @@ import {
   type OtherRights,
   type People,
 } from '../access/people/index.ts';
-import { peoplePlugin, strictHeaders, tenantPlugin, type LoginEvent } from '../api/people/index.ts';
+import { consolePlugin } from '../api/console/index.ts';
+import {
+  AuditReading,
+  openApiOfPeople,
+  peoplePlugin,
+  strictHeaders,
+  tenantPlugin,
+  type LoginEvent,
+} from '../api/people/index.ts';
 import { systemClock } from '../clock.ts';
 import type { Config, LimitsConfig, OperatorsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import type { LoginOutcome } from '../telemetry/index.ts';
+import type { ServedCertificate } from './certificates.ts';
 import { secureContextOptions } from './listener.ts';
 import { Providers } from './people.ts';
 import type { Gate } from './gate.ts';
@@ -35,6 +44,8 @@ export interface OperatorsDependencies {
   readonly limits: LimitsConfig;
   readonly gate: Gate;
   readonly server: ServerInfo;
+  /** Certificates of this process's other listeners. */
+  readonly served: () => readonly ServedCertificate[];
   /** Faces beside the logins: each finds `app.people`. */
   readonly faces?: (app: FastifyInstance) => void;
 }
@@ -51,6 +62,8 @@ export class OperatorsListener {
   readonly #providers: Providers;
   readonly #sessions: Sessions;
   readonly #app: FastifyInstance;
+  readonly #reading = new AuditReading(systemClock);
+  #certificate: ServedCertificate | undefined;
   /** Every connection after its handshake, true while it is being answered. */
   readonly #sockets = new Map<Socket, boolean>();
   #isStopping = false;
@@ -105,6 +118,7 @@ export class OperatorsListener {
       seal: this.#seal,
       clock: systemClock,
       origin: () => this.#origin,
+      document: openApiOfPeople(dependencies.server.version),
       record: (event) => this.#record(event),
       fault,
     });
@@ -113,8 +127,19 @@ export class OperatorsListener {
       tenant: (name) => dependencies.gate.runtime.tenants.get(name),
       approvals: () => this.#config.approvals,
       clock: systemClock,
+      reading: this.#reading,
+      certificates: {
+        served: () => [
+          ...dependencies.served(),
+          ...(this.#certificate === undefined ? [] : [this.#certificate]),
+        ],
+        trust: ({ name }) => dependencies.gate.runtime.registry.tenants.get(name)?.clientAuth.trust,
+        clients: dependencies.gate.clients,
+      },
+      openStream: (stream) => dependencies.server.openStream(stream),
       fault,
     });
+    void this.#app.register(consolePlugin);
     dependencies.faces?.(this.#app);
   }
 
@@ -149,6 +174,7 @@ export class OperatorsListener {
 
   /** Answers what has arrived, then ends. */
   async stop(deadlineMs: number): Promise<void> {
+    this.#reading.close();
     const server = this.#server;
     if (server?.listening === true) {
       this.#isStopping = true;
@@ -176,10 +202,11 @@ export class OperatorsListener {
 
   #useCertificate({ tls, host, port }: OperatorsConfig) {
     const options = secureContextOptions(tls);
-    const { validToDate } = new X509Certificate(options.cert);
+    const certificate = new X509Certificate(options.cert);
+    this.#certificate = { use: 'operators', where: `${host}:${String(port)}`, certificate };
     this.#dependencies.server.metrics.certificateNotAfter(
       `operators ${host}:${String(port)}`,
-      validToDate.getTime(),
+      certificate.validToDate.getTime(),
     );
     return options;
   }

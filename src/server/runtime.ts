@@ -46,11 +46,20 @@ export class Runtime {
     this.registry = registry;
     this.serverAudit = serverAudit;
     this.onlyTenant = tenants.size === 1 ? tenants.values().next().value : undefined;
+    this.transitMounts = new Set(
+      config.tenants.flatMap(({ transit }) =>
+        transit === undefined ? [] : [transit.mounts.transit, transit.mounts.kv],
+      ),
+    );
   }
 
+  /** First segments of paths that belong to the Transit face of some tenant; none: no tenant has it. */
+  readonly transitMounts: ReadonlySet<string>;
+
   /** Why a connection has no business here, known right after its handshake; undefined when requests decide. */
-  refusesConnection({ peer }: ConnectionFacts): string | undefined {
+  refusesConnection({ peer, tenantWithoutCertificate }: ConnectionFacts): string | undefined {
     if (this.#servesAnonymous) return undefined;
+    if (peer === undefined && tenantWithoutCertificate !== undefined) return undefined;
     if (peer === undefined) return 'no client certificate';
     // With chains verified everywhere, a peer that no tenant's CA vouches for ends at the handshake, as in KES.
     const registered = [...this.registry.tenants.values()];
@@ -189,6 +198,7 @@ async function openTenant(
       observer: series,
       sharedFile: workerOwnerPid() !== undefined,
       records: keys.store.records,
+      signer: keys.store.signer,
     });
     series.watch(audit);
     opened.push(audit);

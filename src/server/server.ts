@@ -11,6 +11,7 @@ import {
   createMetrics,
   createProbeServer,
   newRequestId,
+  openTracing,
   type Health,
   type Log,
   type WorkerReport,
@@ -117,6 +118,11 @@ export class Server {
     return [...new Set(this.#listeners.flatMap((listener) => [...listener.routes]))];
   }
 
+  /** Every path of the listener for people. */
+  get operatorsRoutes(): string[] {
+    return [...(this.#operators?.listener.routes ?? [])];
+  }
+
   /** What this process says of itself to its supervisor. */
   async report(): Promise<WorkerReport> {
     return { metrics: await this.info.metrics.snapshot(), health: this.health.report() };
@@ -145,7 +151,7 @@ export class Server {
     if (!isDeepStrictEqual(fixedParts(config), fixedParts(running.config))) {
       throw new SelloError('SELLO_CONFIG_INVALID', {
         detail:
-          'listener and peer addresses and names, limits, log, processes, probes and the folder of holds change only with a restart',
+          'listener and peer addresses and names, limits, log, processes, probes, traces and the folder of holds change only with a restart',
       });
     }
     const people = hasOperators(config) ? this.#operators?.listener.prepare(config) : undefined;
@@ -236,6 +242,7 @@ export class Server {
     for (const retire of [...this.#retiring]) retire();
     await this.#gate.runtime.retire(undefined);
     await this.#probes?.close();
+    await this.info.tracing?.close();
     this.health.close();
     this.#log.flush();
   }
@@ -257,16 +264,17 @@ function servedOf({ listeners }: Config): Config['listeners'] {
 
 /** What listeners are made with: a change would look accepted and have no effect. */
 function fixedParts(config: Config): unknown {
-  const { listeners, limits, log, processes, probes, operators, peers, holdsFolder } = config;
+  const { listeners, limits, log, processes, probes, operators, traces, peers, holdsFolder } = config;
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
-  const addresses = listeners.map(({ host, port, serverNames, ownProcess }) => [
+  const addresses = listeners.map(({ host, port, serverNames, ownProcess, tenantWithoutCertificate }) => [
     host,
     port,
     serverNames,
     ownProcess,
+    tenantWithoutCertificate,
   ]);
   const people = [operators?.host, operators?.port];
-  return [addresses, made, log, processes, probes, people, peers?.host, peers?.port, holdsFolder];
+  return [addresses, made, log, processes, probes, people, traces, peers?.host, peers?.port, holdsFolder];
 }
 
 function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {
@@ -302,6 +310,17 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     commit: process.env['SELLO_COMMIT'] ?? 'unknown',
     log: log.logger,
     metrics,
+    tracing:
+      config.traces === undefined
+        ? undefined
+        : await openTracing(config.traces, {
+            version: manifest.version,
+            count: (outcome, spans) => metrics.spans(outcome, spans),
+            onTrouble: (trouble) => {
+              if (trouble === undefined) log.logger.info('traces are exported again');
+              else log.logger.warn({ problem: trouble }, 'traces cannot be exported and are dropped');
+            },
+          }),
     onErrorLine: (listener) => log.onError(listener),
     newRequestId,
     openStream(sink) {
@@ -343,7 +362,12 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     for (const listener of listeners) ports.push(await listener.listen());
     // Sessions live in one process: of several the first has the listener.
     if (hasOperators(config) && isLead())
-      people = new OperatorsListener(config, { limits: config.limits, gate, server: info });
+      people = new OperatorsListener(config, {
+        limits: config.limits,
+        gate,
+        server: info,
+        served: () => listeners.map(({ served }) => served).filter((served) => served !== undefined),
+      });
     const operators = people === undefined ? undefined : { listener: people, port: await people.listen() };
     // Of several processes the supervisor shows them all on one port.
     const probes =
@@ -352,7 +376,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
         : await createProbeServer(config.probes, {
             alive: () => true,
             report: () => health.report(),
-            metrics: () => metrics.text(),
+            metrics: (openMetrics) => metrics.text(openMetrics),
           });
     return new Server({
       gate,
@@ -372,6 +396,7 @@ export async function startServer(config: Config, options: StartOptions = {}): P
     await peers.stop();
     await Promise.all([...listeners.map((listener) => listener.stop(0, 100)), people?.stop(100)]);
     await runtime.retire(undefined);
+    await info.tracing?.close();
     throw error;
   }
 }

@@ -39,8 +39,8 @@ export class WorkersReports implements Probed {
     return joinHealth(await this.#ask());
   }
 
-  async metrics(): Promise<{ readonly contentType: string; readonly body: string }> {
-    return joinMetrics(await this.#ask());
+  async metrics(openMetrics: boolean): Promise<{ readonly contentType: string; readonly body: string }> {
+    return joinMetrics(await this.#ask(), openMetrics);
   }
 
   /** However many look at once, each worker is asked once. */

@@ -16,6 +16,15 @@ interface Sample {
   readonly metricName?: string;
   readonly labels: Labels;
   readonly value: number;
+  readonly exemplar?: Exemplar | undefined;
+}
+
+/** An observation that a trace tells of. */
+interface Exemplar {
+  readonly labelSet: { readonly trace_id: string };
+  readonly value: number;
+  /** Seconds since the epoch. */
+  readonly timestamp: number;
 }
 
 abstract class Family<Series> {
@@ -141,18 +150,23 @@ export class Distribution {
   /** Per bucket, not cumulative; the last one is what lies beyond every bound. */
   readonly counts: Float64Array;
   sum = 0;
+  /** Per bucket, the latest; made when there is a first one. */
+  exemplars: (Exemplar | undefined)[] | undefined;
 
   constructor(bounds: readonly number[]) {
     this.bounds = bounds;
     this.counts = new Float64Array(bounds.length + 1);
   }
 
-  observe(value: number, times = 1): void {
+  observe(value: number, times = 1, traceId?: string): void {
     const { bounds, counts } = this;
     let bucket = 0;
     while (bucket < bounds.length && value > bounds[bucket]!) bucket++;
     counts[bucket]! += times;
     this.sum += value * times;
+    if (traceId === undefined) return;
+    this.exemplars ??= new Array<Exemplar | undefined>(counts.length);
+    this.exemplars[bucket] = { labelSet: { trace_id: traceId }, value, timestamp: Date.now() / 1000 };
   }
 
   /** Of the same bounds. */
@@ -181,14 +195,20 @@ export class HistogramFamily extends Family<Distribution> {
     return new Distribution(this.bounds);
   }
 
-  protected samples(labels: Labels, { bounds, counts, sum }: Distribution): Sample[] {
+  protected samples(labels: Labels, { bounds, counts, exemplars, sum }: Distribution): Sample[] {
     const samples: Sample[] = [];
     const metricName = `${this.name}_bucket`;
     let total = 0;
     for (const [i, count] of counts.entries()) {
       total += count;
       const le = i < bounds.length ? String(bounds[i]) : '+Inf';
-      samples.push({ metricName, labels: { ...labels, le }, value: total });
+      const exemplar = exemplars?.[i];
+      samples.push({
+        metricName,
+        labels: { ...labels, le },
+        value: total,
+        ...(exemplar === undefined ? {} : { exemplar }),
+      });
     }
     samples.push({ metricName: `${this.name}_sum`, labels, value: sum });
     samples.push({ metricName: `${this.name}_count`, labels, value: total });

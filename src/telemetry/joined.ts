@@ -2,12 +2,8 @@
  * What several worker processes report, as one: their metrics side by side with a label that tells them apart, and one
  * verdict on their health. Sums would jump back when a worker ends, which Prometheus takes for a burst of requests.
  */
-import { Registry, type MetricObjectWithValues, type MetricValue } from 'prom-client';
+import { renderMetrics, type MetricFamilies, type MetricFamily, type MetricsPage } from './exposition.ts';
 import type { HealthReport } from './health.ts';
-
-/** A family of metrics as prom-client hands it out. */
-type MetricFamily = Omit<MetricObjectWithValues<MetricValue<string>>, 'collect'>;
-export type MetricFamilies = readonly MetricFamily[];
 
 /** What one worker says of itself. It travels as JSON. */
 export interface WorkerReport {
@@ -32,9 +28,7 @@ function workerUp(isUp: boolean): MetricFamily {
 }
 
 /** One page of all metrics; every series has the label `worker`. */
-export async function joinMetrics(
-  reports: WorkerReports,
-): Promise<{ readonly contentType: string; readonly body: string }> {
+export function joinMetrics(reports: WorkerReports, openMetrics: boolean): Promise<MetricsPage> {
   const families = new Map<string, MetricFamily>();
   const add = (family: MetricFamily, worker: WorkerName): void => {
     const values = family.values.map((value) => ({
@@ -49,12 +43,7 @@ export async function joinMetrics(
     add(workerUp(report !== undefined), worker);
     for (const family of report?.metrics ?? []) add(family, worker);
   }
-  const registry = new Registry();
-  for (const family of families.values()) {
-    const metric = { name: family.name, get: () => Promise.resolve(family), reset: () => undefined };
-    registry.registerMetric(metric as unknown as Parameters<Registry['registerMetric']>[0]);
-  }
-  return { contentType: registry.contentType, body: await registry.metrics() };
+  return renderMetrics([...families.values()], openMetrics);
 }
 
 /**

@@ -13,8 +13,9 @@ import {
   type Count,
   type Level,
 } from './families.ts';
-import type { MetricFamilies } from './joined.ts';
+import { renderMetrics, type MetricFamilies, type MetricsPage } from './exposition.ts';
 import { KesMetrics } from './kes-metrics.ts';
+import type { SpanOutcome } from './tracing.ts';
 
 export interface Metrics {
   /** `route` is the route's pattern, never the path that was asked for. An unknown tenant is the empty string. */
@@ -46,8 +47,10 @@ export interface Metrics {
   checks(read: () => readonly CheckState[]): void;
   /** Follows the life of a tenant's Vault token, read at each scrape, until the returned function is called. */
   vaultToken(tenant: string, read: () => TokenLife | undefined): () => void;
+  /** Spans of traces, by what became of them. */
+  spans(outcome: SpanOutcome, count: number): void;
   /** Everything, for /metrics. */
-  text(): Promise<{ readonly contentType: string; readonly body: string }>;
+  text(openMetrics?: boolean): Promise<MetricsPage>;
   /** The same as data, for a supervisor that shows several processes. */
   snapshot(): Promise<MetricFamilies>;
   /** KES's families alone, for /v1/metrics: of one tenant, or of the whole server. */
@@ -62,7 +65,8 @@ export type LoginOutcome = 'ok' | 'refused' | 'unavailable' | 'limited' | 'forge
 
 export interface RequestSeries {
   begin(): void;
-  end(status: number, seconds: number): void;
+  /** `traceId`: of the trace that tells of the request. */
+  end(status: number, seconds: number, traceId?: string): void;
 }
 
 export type KeystoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
@@ -157,6 +161,7 @@ class PrometheusMetrics implements Metrics {
   readonly #auditSeconds: HistogramFamily;
   readonly #handshakes: CounterFamily;
   readonly #logins: CounterFamily;
+  readonly #spans: CounterFamily;
   readonly #notAfter: GaugeFamily;
   readonly #keyAlarms: CounterFamily;
   readonly #agedKeys: GaugeFamily;
@@ -284,6 +289,7 @@ class PrometheusMetrics implements Metrics {
       'tenant',
     );
     tokenLife.collect = () => this.#eachToken(tokenLife, ({ ttlMs }) => ttlMs / 1000);
+    this.#spans = counter('sello_trace_spans_total', 'Spans of traces.', 'outcome');
     this.#reloadedAt = gauge(
       'sello_reload_success_timestamp_seconds',
       'The last reload that was taken over.',
@@ -451,8 +457,12 @@ class PrometheusMetrics implements Metrics {
     for (const [label, life] of first) family.with(label).value = value(life);
   }
 
-  async text(): Promise<{ contentType: string; body: string }> {
-    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  spans(outcome: SpanOutcome, count: number): void {
+    this.#spans.with(outcome).inc(count);
+  }
+
+  async text(openMetrics = false): Promise<MetricsPage> {
+    return renderMetrics(await this.#registry.getMetricsAsJSON(), openMetrics);
   }
 
   async snapshot(): Promise<MetricFamilies> {
@@ -511,7 +521,7 @@ class CountedRequest implements RequestSeries {
     if (this.#kes !== undefined) this.#kes.active++;
   }
 
-  end(status: number, seconds: number): void {
+  end(status: number, seconds: number, traceId?: string): void {
     this.#inFlight.value--;
     let count = this.#byStatus[status];
     if (count === undefined) {
@@ -519,7 +529,7 @@ class CountedRequest implements RequestSeries {
       this.#byStatus[status] = count;
     }
     count.value++;
-    this.#duration.observe(seconds);
+    this.#duration.observe(seconds, 1, traceId);
     if (this.#kes !== undefined) this.#kes.answered(status, seconds);
   }
 }

@@ -4,6 +4,7 @@
  */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { wantsOpenMetrics, type MetricsPage } from './exposition.ts';
 import type { HealthReport } from './health.ts';
 
 export interface ProbeServer {
@@ -31,7 +32,7 @@ export interface Probed {
   /** False when what should answer does not. */
   alive(): boolean | Promise<boolean>;
   report(): HealthReport | Promise<HealthReport>;
-  metrics(): Promise<{ readonly contentType: string; readonly body: string }>;
+  metrics(openMetrics: boolean): Promise<MetricsPage>;
 }
 
 /** @throws the listener's error, such as EADDRINUSE */
@@ -42,24 +43,31 @@ export async function createProbeServer(
   },
   probed: Probed,
 ): Promise<ProbeServer> {
-  let rendering: Promise<Answer> | undefined;
+  const rendering = new Map<boolean, Promise<Answer>>();
 
   /** However many ask at once, the numbers are rendered once. */
-  const metricsPage = (): Promise<Answer> => {
-    rendering ??= probed
-      .metrics()
+  const metricsPage = (openMetrics: boolean): Promise<Answer> => {
+    const known = rendering.get(openMetrics);
+    if (known !== undefined) return known;
+    const page = probed
+      .metrics(openMetrics)
       .then(({ contentType, body }) => ({ status: 200, type: contentType, body }))
-      .finally(() => (rendering = undefined));
-    return rendering;
+      .finally(() => rendering.delete(openMetrics));
+    rendering.set(openMetrics, page);
+    return page;
   };
 
-  const answer = async (method: string, target: string): Promise<Answer> => {
+  const answer = async ({
+    method = '',
+    url: target = '',
+    headers,
+  }: http.IncomingMessage): Promise<Answer> => {
     const [path = '', query = ''] = target.split('?', 2);
     if (path !== '/livez' && path !== '/readyz' && path !== '/metrics') return text(404, 'not found');
     if (method !== 'GET' && method !== 'HEAD') return text(405, 'method not allowed');
     if (path === '/livez')
       return (await probed.alive()) ? text(200, 'ok') : text(503, 'a process does not answer');
-    if (path === '/metrics') return metricsPage();
+    if (path === '/metrics') return metricsPage(wantsOpenMetrics(headers.accept));
     const { ready, failing } = await probed.report();
     const well = ready && !(query === 'strict' && failing.length > 0);
     const status = well ? (failing.length > 0 ? 'degraded' : 'ready') : 'unavailable';
@@ -79,7 +87,7 @@ export async function createProbeServer(
       connectionsCheckingInterval: timeoutCheckMs,
     },
     (request, response) => {
-      answer(request.method ?? '', request.url ?? '').then(
+      answer(request).then(
         (a) => send(request, response, a),
         () => send(request, response, text(500, 'internal error')),
       );

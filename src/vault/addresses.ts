@@ -129,3 +129,13 @@ export class AddressBook {
     state.timer.keepAlive(false);
   }
 }
+
+/** An address as traces name it. */
+export function serverOf(address: string): { 'server.address': string; 'server.port'?: number } {
+  if (address.startsWith('unix:')) return { 'server.address': address.slice('unix:'.length) };
+  const { hostname, port, protocol } = new URL(address);
+  return {
+    'server.address': hostname,
+    'server.port': Number(port || (protocol === 'https:' ? 443 : 80)),
+  };
+}

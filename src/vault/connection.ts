@@ -8,7 +8,7 @@ import type { VaultConfig } from '../config/model.ts';
 import { systemClock, type Clock, type Timer } from '../clock.ts';
 import { correlation } from '../correlation.ts';
 import { SelloError } from '../errors.ts';
-import { AddressBook } from './addresses.ts';
+import { AddressBook, serverOf } from './addresses.ts';
 import { failureOf, VaultAnswer, type WireAnswer } from './answer.ts';
 import { VaultError } from './errors.ts';
 import { tokenSource } from './login.ts';
@@ -286,6 +286,13 @@ export class VaultConnection {
       }
       const token = sello.token === 'own' ? await this.#ownToken(leftMs, action) : sello.token.text;
       const sentAtMs = this.#clock.monotonic();
+      const context = correlation.getStore();
+      const span = context?.span?.child(`vault ${method}`, 'client', {
+        'http.request.method': method,
+        'http.request.resend_count': attempt === 1 ? undefined : attempt - 1,
+        'url.path': path.split('?', 1)[0]!,
+        ...serverOf(address),
+      });
       let answer: WireAnswer;
       try {
         this.#calls++;
@@ -293,7 +300,7 @@ export class VaultConnection {
           address,
           method,
           path,
-          headers: this.#headers(sello, token, body),
+          headers: this.#headers(sello, token, body, span?.traceparent),
           body,
           // With somewhere else to go, a silent address gets its share of the time and no more.
           timeoutMs: Math.max(
@@ -305,6 +312,7 @@ export class VaultConnection {
         });
       } catch (error) {
         failure = error as VaultError;
+        span?.end(failure.problem);
         if (failure.problem === 'unreachable' || failure.problem === 'timeout') {
           // A connection that broke while others answer says nothing about the address.
           if (sello.isPinned === undefined && !this.#addresses.answeredSince(address, sentAtMs))
@@ -318,9 +326,10 @@ export class VaultConnection {
       }
       this.#addresses.answered(address);
       failure = failureOf(answer, action);
-      const context = correlation.getStore();
       const result = new VaultAnswer(answer);
       if (context !== undefined) context.vaultRequestId = result.requestId ?? context.vaultRequestId;
+      span?.set({ 'http.response.status_code': answer.status, 'sello.vault_request_id': result.requestId });
+      span?.end(failure?.problem);
       if (failure === undefined) {
         if (token !== undefined && sello.token === 'own') this.#token?.accepted(token);
         return result;
@@ -425,11 +434,17 @@ export class VaultConnection {
     return 'again';
   }
 
-  #headers(sello: Passage, token: string | undefined, body: Buffer | undefined): Record<string, string> {
+  #headers(
+    sello: Passage,
+    token: string | undefined,
+    body: Buffer | undefined,
+    traceparent: string | undefined,
+  ): Record<string, string> {
     // Vault's own protection against forged requests by browsers; agents can insist on it.
     const headers: Record<string, string> = { 'x-vault-request': 'true' };
     const requestId = correlation.getStore()?.requestId;
     headers['x-correlation-id'] = requestId ?? crypto.randomUUID();
+    if (traceparent !== undefined) headers['traceparent'] = traceparent;
     if (token !== undefined) headers['x-vault-token'] = token;
     if (sello.namespace !== '') headers['x-vault-namespace'] = sello.namespace;
     if (body !== undefined) headers['content-type'] = 'application/json';

@@ -1,9 +1,17 @@
-/** Canary keys and data keys go through every route and every failure at log level trace; then their bytes are looked for. */
+/**
+ * Canary keys, data keys, customers' keys and contents go through every route and every failure, at log level trace and with every request
+ * traced; then their bytes are looked for in all that the server writes, sends and shows.
+ */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import t from 'tap';
+import { adminPrefix, adminRoutes } from '../../src/api/admin/routes.ts';
+import { kesRoutes } from '../../src/api/kes/routes.ts';
+import { objectRoutes, objectsPrefix } from '../../src/api/objects/routes.ts';
+import { copySource, customerHeaders } from '../api/objects/site.ts';
+import { OtlpReceiver } from '../telemetry/otlp-receiver.ts';
 import { askHttp1, openSocket, pause, Session, type Answer, type Call } from './client.ts';
 import { issue } from './pki.ts';
 import { listenerYaml, Site, tenantsYaml } from './site.ts';
@@ -50,21 +58,81 @@ class Secrets {
 
 const b64 = (bytes: Buffer): string => bytes.toString('base64');
 
-t.test('no secret is in a log, a record, a number or an error', { timeout: 40_000 }, async (t) => {
+/** Every route of every face is asked, with canaries in all places that a client fills. */
+async function everyRoute(
+  secrets: Secrets,
+  ask: (call: Call, as?: 'admin' | 'stranger') => Promise<Answer>,
+): Promise<void> {
+  const place = '?bucket=photos&object=a';
+  const content = secrets.add('content of an object', randomBytes(256));
+  const sealed = await ask({ method: 'POST', path: `/objects/v1/seal${place}`, body: content });
+  const envelope = String(sealed.headers['x-sello-envelope']);
+  const opened = await ask({
+    method: 'POST',
+    path: `/objects/v1/open${place}`,
+    headers: { 'x-sello-envelope': envelope },
+    body: sealed.body,
+  });
+  if (!opened.body.equals(content)) throw new Error(`not opened: ${String(opened.status)}`);
+  const issued = await ask({
+    method: 'POST',
+    path: '/objects/v1/keys/issue',
+    body: JSON.stringify({ bucket: 'photos', object: 'a' }),
+  });
+  const { plaintext, ciphertext } = JSON.parse(issued.body.toString()) as Record<string, string>;
+  secrets.add('data key of an object', Buffer.from(plaintext!, 'base64'));
+  const body = (canary: Buffer): string =>
+    JSON.stringify({ bucket: 'photos', object: 'a', ciphertext, context: { secret: b64(canary) } });
+  for (const route of objectRoutes) {
+    const [key, copied, value] = ['key', 'copied key', 'context value'].map((what) =>
+      secrets.add(`${what} of ${route.path}`, randomBytes(32)),
+    );
+    const headers = {
+      ...customerHeaders(key!),
+      ...customerHeaders(copied!, copySource),
+    };
+    const path = `${objectsPrefix}${route.path}${place}`;
+    const call = { method: route.method, path, ...(route.method === 'POST' ? { body: body(value!) } : {}) };
+    await ask(call);
+    await ask({ ...call, headers });
+    await ask({ ...call, headers: { 'x-sello-envelope': envelope, ...customerHeaders(key!) } });
+    await ask(call, 'stranger');
+  }
+  const refused = secrets.add('bytes for administrators', randomBytes(32));
+  for (const route of adminRoutes) {
+    const path = adminPrefix + route.path.replace('{key}', 'spare').replace('{version}', '1');
+    const text = JSON.stringify({ ciphertexts: [b64(refused)], ciphertext, confirm: b64(refused) });
+    const call = { method: route.method, path, ...(route.maxBody > 0 ? { body: text } : {}) };
+    await ask(call);
+    await ask(call, 'stranger');
+  }
+  for (const route of kesRoutes)
+    await ask({
+      method: route.method,
+      path: route.path.endsWith('/') ? `${route.path}spare` : route.path,
+      body: body(refused),
+      headersOnly: true,
+    });
+}
+
+t.test('no secret is in a log, a record, a trace, a number or an error', { timeout: 40_000 }, async (t) => {
   const admin = issue('admin');
   const site = new Site();
   t.teardown(() => site.remove());
+  const receiver = await OtlpReceiver.start(t);
   const root = randomBytes(32);
   site.write('root.key', b64(root));
   await site.start(
     listenerYaml.replace('probes: off', 'probes: 127.0.0.1:0') +
-      'log: {level: trace}\naudit: {path: server.jsonl}\n' +
+      `log: {level: trace}\naudit: {path: server.jsonl}\ntraces: {url: "${receiver.url}"}\n` +
       tenantsYaml({
         name: 'alpha',
         admins: [admin.identity],
         clients: { auth: 'off', requireClientAuthEku: false },
         keystore: { file: { path: 'keys', rootKey: { file: 'root.key' } } },
         audit: { path: 'alpha.jsonl' },
+        objects: { key: 'spare' },
+        keys: ['spare'],
       }),
   );
   const secrets = new Secrets();
@@ -161,6 +229,7 @@ t.test('no secret is in a log, a record, a number or an error', { timeout: 40_00
   };
   secrets.add('authentication code', Buffer.from(mac.hmac, 'base64'));
   await put('/v1/key/decrypt/canary', { ciphertext: sealed.ciphertext, context: 'YQ==' });
+  await everyRoute(secrets, overBoth);
   // Clients that go away in the middle, and bodies that break off.
   for (const fields of ['Content-Length: 500\r\n', 'Transfer-Encoding: chunked\r\n']) {
     const socket = await openSocket(site.as(admin), 'http/1.1');
@@ -204,6 +273,7 @@ t.test('no secret is in a log, a record, a number or an error', { timeout: 40_00
   const found = [
     ...secrets.findIn(Buffer.concat(errors), 'answers'),
     ...secrets.findIn(scraped, 'metrics'),
+    ...secrets.findIn(Buffer.concat(receiver.bodies), 'traces'),
     ...secrets.findIn(Buffer.concat(logs), 'log streams'),
   ];
   const files = readdirSync(site.folder, { recursive: true, withFileTypes: true }).filter(
@@ -212,7 +282,18 @@ t.test('no secret is in a log, a record, a number or an error', { timeout: 40_00
   for (const { parentPath, name } of files)
     found.push(...secrets.findIn(readFileSync(path.join(parentPath, name)), name));
   t.same(found, [], 'nothing is found');
-  t.equal(secrets.size, 27);
+  t.equal(secrets.size, 27 + 3 * objectRoutes.length + 3);
+  const traced = new Set(receiver.spans.map(({ attributes }) => attributes['http.route']));
+  const routes = [
+    ...adminRoutes.map((route) => adminPrefix + route.path),
+    ...objectRoutes.map((route) => objectsPrefix + route.path),
+    ...kesRoutes.map((route) => route.path),
+  ];
+  t.same(
+    routes.filter((route) => !traced.has(route)),
+    [],
+    'every route has been asked, and traced',
+  );
   const names = files.map(({ name }) => name);
   for (const name of ['sello.log', 'alpha.jsonl', 'server.jsonl'])
     t.ok(names.includes(name), `${name} was looked through`);

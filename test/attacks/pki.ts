@@ -30,13 +30,15 @@ export function issue(commonName: string, over: Partial<Request> = {}): Issued {
   });
 }
 
-export function authority(commonName: string): Issued {
-  return issue(commonName, { ca: true, extendedKeyUsage: [], notBefore: new Date(Date.now() - 400 * dayMs) });
+export function authority(commonName: string, notAfter = new Date(Date.now() + dayMs)): Issued {
+  const notBefore = new Date(Date.now() - 400 * dayMs);
+  return issue(commonName, { ca: true, extendedKeyUsage: [], notBefore, notAfter });
 }
 
-export function serverCertificate(): Issued {
+export function serverCertificate(notAfter = new Date(Date.now() + dayMs)): Issued {
   return issue('sello', {
     keyKind: 'p256',
+    notAfter,
     extendedKeyUsage: ['serverAuth'],
     dnsNames: ['localhost', 'kms.example.org'],
     ipAddresses: ['127.0.0.1'],

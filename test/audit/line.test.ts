@@ -144,9 +144,9 @@ t.test('a short value comes back as it was, whatever its characters', async (t) 
 t.test('a record with every value at its longest fits', async (t) => {
   for (const unit of ['x', '"', '\u0000', '😀', '\ud800']) {
     const long = unit.repeat(5_000);
-    const names = ['requestId', 'tenant', 'identity', 'certificateSerial', 'certificateIssuer', 'sourceIp', 'face', 'method', 'path', 'operation', 'key', 'contextSha256', 'vaultRequestId', 'decision', 'rule', 'error', 'reason']; // prettier-ignore
+    const names = ['requestId', 'tenant', 'identity', 'certificateSerial', 'certificateIssuer', 'sourceIp', 'face', 'method', 'path', 'operation', 'key', 'bucket', 'object', 'traceId', 'contextSha256', 'vaultRequestId', 'decision', 'rule', 'error', 'reason']; // prettier-ignore
     const record = Object.fromEntries(names.map((name) => [name, long]));
-    const numbers = { timeMs: 1, status: 1e15, durationMs: 1e9, count: 1e15 };
+    const numbers = { timeMs: 1, status: 1e15, durationMs: 1e9, count: 1e15, keyVersion: 1e15, bytesIn: 1e15, bytesOut: 1e15, phase: 'release', scope: 'bucket', aborted: true }; // prettier-ignore
     const line = auditLine({ ...record, ...numbers } as unknown as AuditRecord);
     t.ok(line.length <= maxLineBytes, `${line.length} bytes`);
     t.equal((JSON.parse(line) as { sello: { cut: string[] } }).sello.cut.length, names.length - 1);

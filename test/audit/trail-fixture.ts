@@ -6,6 +6,7 @@ import type { Anchor } from '../../src/audit/anchor.ts';
 import { formatNoteKey, noteKey, originOf, type Checkpoint } from '../../src/audit/checkpoint.ts';
 import { auditLine } from '../../src/audit/line.ts';
 import { Notary } from '../../src/audit/notary.ts';
+import { localSigner } from '../../src/audit/signer.ts';
 
 import { descriptionName, type Compression } from '../../src/audit/segment.ts';
 import { startOfTrail, TrailTarget, type TrailPosition } from '../../src/audit/trail-target.ts';
@@ -54,7 +55,7 @@ export function makeTrail(trail: string, options: TrailFixtureOptions = {}): Tra
   const notary = new Notary({
     folder,
     origin,
-    privateKey,
+    signer: localSigner(privateKey),
     compression: options.compression ?? 'none',
     disk: 'test',
     anchorage: undefined,

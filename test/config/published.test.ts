@@ -45,6 +45,7 @@ t.test('the published schemas take the examples and refuse a misspelt field in t
     'sello-transit.yaml': schemas.sello,
     'sello-replicas.yaml': schemas.sello,
     'sello-operators.yaml': schemas.sello,
+    'sello-rustfs.yaml': schemas.sello,
     'kes-fs.yaml': schemas.kes,
   };
   for (const [name, schema] of Object.entries(examples)) {
@@ -84,6 +85,7 @@ t.test('each example loads and passes the check', async (t) => {
     SELLO_TLS_KEY: put('server.key', 'server.key'),
     SELLO_AUDIT_FOLDER: join(folder, 'audit'),
     SELLO_ADMIN: id('a'),
+    SELLO_ADMIN_IDENTITY: id('a'),
     SELLO_CLIENT_CA: put('ca.crt', 'ca.crt'),
     SELLO_KEYS: join(folder, 'storage'),
     SELLO_ROOT_KEY: join(folder, 'root.key'),
@@ -122,6 +124,9 @@ t.test('each example loads and passes the check', async (t) => {
   t.match(operators.config.operators, { oidc: [{ name: 'corporate' }], ldap: [{ name: 'office' }] });
   t.equal(operators.config.tenants[0]!.lifecycle.dualControl, true);
   t.same(operators.faults, []);
+  const rustfs = await load('sello-rustfs.yaml');
+  t.match(rustfs.config.tenants, [{ transit: { approle: { rustfs: { policy: 'rustfs' } } } }]);
+  t.same(rustfs.faults, []);
   const multi = await load('sello-multi-tenant.yaml');
   t.same(
     multi.config.tenants.map(({ name }) => name),

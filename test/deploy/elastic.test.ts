@@ -5,7 +5,6 @@ import t from 'tap';
 import { parse } from 'yaml';
 import { auditLine, type AuditRecord } from '../../src/audit/index.ts';
 import { Chain } from '../../src/audit/chain.ts';
-import { keyCall } from '../audit/fixtures.ts';
 
 const folder = path.resolve(import.meta.dirname, '../../deploy/elastic');
 const text = (name: string): string => readFileSync(path.join(folder, name), 'utf8');
@@ -21,8 +20,30 @@ function fieldsOf(value: unknown, at = ''): string[] {
 }
 
 t.test('every field of a record has a mapping', async (t) => {
-  const full: Required<AuditRecord> = {
-    ...(keyCall() as Required<AuditRecord>),
+  // Without a cast: a field that a record gets is missed here by the compiler.
+  const full: { [Field in keyof Required<AuditRecord>]: NonNullable<AuditRecord[Field]> } = {
+    timeMs: 1,
+    requestId: '8a3c51b20e7d44f0000001a2',
+    traceId: 'ab'.repeat(16),
+    tenant: 'acme',
+    identity: 'ab'.repeat(32),
+    sourceIp: '192.0.2.7',
+    face: 'objects',
+    method: 'POST',
+    path: '/objects/v1/seal',
+    operation: 'seal',
+    key: 'app',
+    keyVersion: 3,
+    decision: 'allow',
+    rule: 'policy app',
+    status: 200,
+    durationMs: 0.25,
+    scope: 'bucket',
+    phase: 'end',
+    bytesIn: 1,
+    bytesOut: 2,
+    aborted: true,
+    vaultRequestId: '2e5a5d1c-6d5f-4a4c-9a4e-0d3f7f0f6a11',
     bucket: 'photos',
     object: 'a.jpg',
     contextSha256: 'ab'.repeat(32),

@@ -58,7 +58,11 @@ async function runtimeFailures(vault: Vault, config: VaultKvConfig, token: strin
     await attempt('list records', () => records.list('a', { limit: 10 }));
     await attempt('end a record', () => records.delete('a/goes', 1));
   }
-  const { custody } = store;
+  const { custody, signer } = store;
+  if (signer !== undefined) {
+    await attempt('see the key that signs checkpoints', () => signer.publicKey());
+    await attempt('sign a checkpoint', () => signer.sign(1, Buffer.from('checkpoint')));
+  }
   if (custody !== undefined) {
     const id = `id${String(Date.now())}`;
     const context = Buffer.alloc(32, 1);
@@ -118,6 +122,7 @@ if (found !== undefined) {
   await vault.mountKv('kv2', 2);
   await vault.must('POST', 'sys/mounts/transit', { type: 'transit' });
   await vault.must('POST', 'transit/keys/wrap', {});
+  await vault.must('POST', 'transit/keys/audit', { type: 'ed25519' });
 
   let made = 0;
   /** Failures of the server with these rules, each time on a prefix of its own that holds something already. */
@@ -151,6 +156,10 @@ if (found !== undefined) {
   const shapes: Record<string, Partial<VaultKvConfig>> = {
     'KV version 1': { engine: 'kv1', version: 1, recordsPrefix: undefined },
     'KV version 2': { engine: 'kv2' },
+    'KV version 2 with signed checkpoints': {
+      engine: 'kv2',
+      auditSigning: { engine: 'transit', key: 'audit' },
+    },
     'KV version 2 with Transit': { engine: 'kv2', transit: { engine: 'transit', key: 'wrap' } },
     'Transit, strict': {
       engine: 'kv2',
@@ -209,6 +218,19 @@ if (found !== undefined) {
       t.equal(await call('GET', 'sys/policies/acl/default'), 403);
       t.equal(await call('GET', 'transit/keys/wrap'), 403);
       t.equal(
+        await call('POST', 'transit/keys/audit/rotate', {}),
+        403,
+        'the signing key is not its to change',
+      );
+      t.equal(await call('POST', 'transit/keys/audit/config', { deletion_allowed: true }), 403);
+      t.equal(await call('DELETE', 'transit/keys/audit'), 403);
+      t.equal(await call('GET', 'transit/export/signing-key/audit'), 403);
+      t.equal(
+        await call('POST', 'transit/sign/wrap', { input: 'QQ==' }),
+        403,
+        'nor another one to sign with',
+      );
+      t.equal(
         await call('POST', 'transit/encrypt/other', { plaintext: 'QQ==' }),
         403,
         'no Transit key is made',
@@ -237,6 +259,12 @@ if (found !== undefined) {
           : {
               'transit key': () => ['GET', 'transit/keys/wrap'],
               rotate: () => ['POST', 'transit/keys/wrap/rotate', {}],
+            }),
+        ...(config.auditSigning === undefined
+          ? {}
+          : {
+              'signing key': () => ['GET', 'transit/keys/audit'],
+              'rotate the signing key': () => ['POST', 'transit/keys/audit/rotate', {}],
             }),
       };
       const refusals = async (token: string): Promise<string[]> => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { CustodyConfig, VaultKvConfig } from '../../src/config/model.ts';
+import { SelloError } from '../../src/errors.ts';
 import { CustodyKeys } from '../../src/keys/custody-keys.ts';
 import type { VersionRecord } from '../../src/keys/keyring-record.ts';
 import { TenantKeys } from '../../src/keys/index.ts';
@@ -132,6 +133,84 @@ if (found !== undefined) {
     });
 
     void t.test(
+      `${kind}: one client's bad ciphertext costs no other client of the same moment its answer`,
+      async (t) => {
+        const store = await open(t, nextConfig({ kind }));
+        const keys = new TenantKeys(store, noLimits, { tenant: 'acme' });
+        await keys.create(name, 'alice');
+        const sealed = await Promise.all(Array.from({ length: 4 }, () => keys.issue(name, context)));
+        const forged = (text: string): Buffer => {
+          const copy = Buffer.from(sealed[0]!.ciphertext);
+          const at = copy.indexOf('vault:v1:');
+          if (at !== -1) copy.write(text, at);
+          return copy;
+        };
+        const bad = [
+          forged('vault:v9:'),
+          forged('vault:v0:'),
+          forged('vault:x1:'),
+          forged('vault:v1:'),
+          sealed[1]!.ciphertext,
+        ];
+        const outcomes = await Promise.allSettled([
+          ...bad.map(async (ciphertext) => keys.unwrap(name, ciphertext, Buffer.from('other'))),
+          ...sealed.map(async ({ ciphertext }) => keys.unwrap(name, ciphertext, context)),
+        ]);
+        for (const outcome of outcomes.slice(0, bad.length))
+          t.match(outcome, { status: 'rejected', reason: { code: 'SELLO_CIPHERTEXT_NOT_AUTHENTIC' } });
+        for (const [i, outcome] of outcomes.slice(bad.length).entries())
+          t.ok(
+            outcome.status === 'fulfilled' && outcome.value.equals(sealed[i]!.plaintext),
+            `good one ${String(i)}`,
+          );
+        // All of a call bad: Vault refuses it as a whole.
+        const allBad = await Promise.allSettled(
+          sealed.map(async ({ ciphertext }) => keys.unwrap(name, ciphertext, Buffer.from('other'))),
+        );
+        for (const outcome of allBad)
+          t.match(outcome, { status: 'rejected', reason: { code: 'SELLO_CIPHERTEXT_NOT_AUTHENTIC' } });
+      },
+    );
+
+    void t.test(
+      `${kind}: a key that came with its bytes is whole when Vault was away as it was taken over`,
+      async (t) => {
+        const store = await open(t, nextConfig({ kind }));
+        const before = new TenantKeys(store, noLimits, { tenant: 'acme' });
+        const bytes = Buffer.alloc(32, 7);
+        await before.importKey(name, bytes, 'AES256', 'alice');
+        const { keys: custody } = store.custody!;
+        let failures = 1;
+        const flaky = new Proxy(custody, {
+          get: (target, property) =>
+            property === 'create' && failures-- > 0
+              ? () => Promise.reject(new SelloError('SELLO_STORE_UNREACHABLE'))
+              : (Reflect.get(target, property) as unknown as { bind?: (to: unknown) => unknown }).bind?.(
+                  target,
+                ),
+        });
+        const away = new TenantKeys(
+          new Proxy(store, {
+            get: (target, property) => {
+              if (property === 'custody') return { ...store.custody!, keys: flaky };
+              const value = Reflect.get(target, property) as unknown;
+              return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+            },
+          }),
+          noLimits,
+          { tenant: 'acme' },
+        );
+        await refuses(t, () => away.issue(name, context), 'SELLO_STORE_UNREACHABLE', 'the custodian is away');
+        const sealed = await away.issue(name, context);
+        const fresh = new TenantKeys(store, noLimits, { tenant: 'acme' });
+        t.ok(
+          (await fresh.unwrap(name, sealed.ciphertext, context)).equals(sealed.plaintext),
+          'and is whole when it is back',
+        );
+      },
+    );
+
+    void t.test(
       `${kind}: a key that came with its bytes opens what they sealed; the custodian seals`,
       async (t) => {
         const from = await open(
@@ -248,11 +327,11 @@ if (found !== undefined) {
       const bound = Buffer.alloc(32);
       const made = await keys.forSealing('00'.repeat(16), version, bound, 32);
       t.notOk(keys.forSealing('00'.repeat(16), version, bound, 32) instanceof Promise, 'warm');
-      t.notOk(keys.forOpening('00'.repeat(16), made.source, bound) instanceof Promise);
+      t.notOk(keys.forOpening('00'.repeat(16), version, made.source, bound) instanceof Promise);
       const { commitment } = made.derive(Buffer.alloc(64));
       nowMs += 60_000;
       keys.sweep();
-      const opened = keys.forOpening('00'.repeat(16), made.source, bound);
+      const opened = keys.forOpening('00'.repeat(16), version, made.source, bound);
       t.ok(opened instanceof Promise, 'it has to be asked for');
       t.ok((await opened)!.derive(Buffer.alloc(64)).commitment.equals(commitment), 'and is the same');
       const next = await keys.forSealing('00'.repeat(16), version, bound, 32);

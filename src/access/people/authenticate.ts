@@ -70,6 +70,12 @@ export class Authenticator {
     return { person: { ...session.person, roles }, session, sessionId };
   }
 
+  /** Roles at this moment of somebody who was authenticated before, for an answer that lasts; none when their session is over. */
+  async standing({ person, sessionId }: Authenticated): Promise<ReadonlyMap<TenantName, Role>> {
+    if (sessionId !== undefined && !this.#options.sessions.isAlive(sessionId)) return new Map();
+    return this.#options.people().rolesNow(person);
+  }
+
   /**
    * A cookie goes with whatever a browser sends. SameSite=Strict keeps other sites out; sibling hosts of one site, and browsers without it,
    * are what the token and the origin are for.

@@ -11,7 +11,7 @@ export type { LdapRules } from './ldap.ts';
 export { CookieSeal, localPath, loginLifeMs, LoginFlow } from './login-flow.ts';
 export { OidcVerifier } from './oidc.ts';
 export type { OidcRules } from './oidc.ts';
-export { People } from './people.ts';
+export { lookUpEveryMs, People } from './people.ts';
 export type { OidcSource, OtherRights } from './people.ts';
 export { Provider } from './provider.ts';
 export { LoginError } from './refusal.ts';

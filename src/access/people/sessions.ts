@@ -74,6 +74,12 @@ export class Sessions {
     return session;
   }
 
+  /** Whether it goes on, for an answer that lasts: to be read from does not keep a session from idling out. */
+  isAlive(id: string): boolean {
+    const session = this.#kept.get(hashOf(id));
+    return session !== undefined && !this.#isOver(session);
+  }
+
   end(id: string): void {
     this.#kept.delete(hashOf(id));
   }

@@ -1,6 +1,18 @@
 /** The OpenAPI 3.1 document of the operators' API: routes and bodies from what the code uses. */
 import { adminPrefix, adminRoutes, type AdminRoute, type AdminRouteName } from './routes.ts';
-import { emptyBody, rewrapBody, settingsBody, tokenBody, waitBody } from './schemas.ts';
+import {
+  acceptedAnswer,
+  emptyBody,
+  keyringAnswer,
+  receiptAndKeyringAnswer,
+  receiptAnswer,
+  rewrapAnswer,
+  rewrapBody,
+  settingsBody,
+  tokenBody,
+  useAnswer,
+  waitBody,
+} from './schemas.ts';
 
 const summaries: Readonly<Record<AdminRouteName, string>> = {
   keyring: 'A key with its versions and their states',
@@ -25,7 +37,7 @@ const summaries: Readonly<Record<AdminRouteName, string>> = {
   document: 'This document',
 };
 
-const jsonOf = (schema: unknown) => ({ 'application/json': { schema } });
+export const jsonOf = (schema: unknown) => ({ 'application/json': { schema } });
 
 const bodies: Partial<Record<AdminRouteName, unknown>> = {
   rewrap: rewrapBody,
@@ -37,18 +49,48 @@ const bodies: Partial<Record<AdminRouteName, unknown>> = {
   'schedule-destruction': waitBody,
 };
 
-const parameters = {
-  key: { name: 'key', in: 'path', required: true, schema: { type: 'string', maxLength: 80 } },
-  version: { name: 'version', in: 'path', required: true, schema: { type: 'integer', minimum: 1 } },
+/** What a route answers with; most answer with the key as it is then. */
+export const answers: Partial<Record<AdminRouteName, unknown>> = {
+  use: useAnswer,
+  rewrap: rewrapAnswer,
+  destroy: receiptAnswer,
+  'destroy-version': receiptAndKeyringAnswer,
+  'accept-restore': acceptedAnswer,
+  document: { type: 'object' },
 };
 
-function operationOf({ name, method, path }: AdminRoute): unknown {
+const parameters = {
+  key: {
+    name: 'key',
+    in: 'path',
+    required: true,
+    description: 'Name of a key.',
+    schema: { type: 'string', maxLength: 80 },
+  },
+  version: {
+    name: 'version',
+    in: 'path',
+    required: true,
+    description: 'Number of a version.',
+    schema: { type: 'integer', minimum: 1 },
+  },
+};
+
+/** What went wrong, by status: the form is one, the code tells. */
+export const errorResponses = {
+  '4XX': { $ref: '#/components/responses/Error' },
+  '5XX': { $ref: '#/components/responses/Error' },
+};
+
+/** One operation of the document. `more`: parameters of the path before it, or headers. */
+export function operationOf({ name, method, path }: AdminRoute, more: readonly unknown[] = []): object {
   const named = (['key', 'version'] as const).filter((parameter) => path.includes(`{${parameter}}`));
+  const all = [...more, ...named.map((parameter) => parameters[parameter])];
   return {
     [method.toLowerCase()]: {
       operationId: name,
       summary: summaries[name],
-      ...(named.length === 0 ? {} : { parameters: named.map((parameter) => parameters[parameter]) }),
+      ...(all.length === 0 ? {} : { parameters: all }),
       ...(method === 'POST'
         ? {
             requestBody: {
@@ -58,34 +100,37 @@ function operationOf({ name, method, path }: AdminRoute): unknown {
           }
         : {}),
       responses: {
-        200: { description: 'Done', content: jsonOf({ type: 'object' }) },
-        default: { $ref: '#/components/responses/Error' },
+        200: { description: 'Done', content: jsonOf(answers[name] ?? keyringAnswer) },
+        ...errorResponses,
       },
     },
   };
 }
 
+export const errorAnswer = {
+  type: 'object',
+  required: ['message', 'requestId'],
+  properties: {
+    code: { type: 'string', description: 'Code of docs/errors.md.' },
+    message: { type: 'string' },
+    requestId: { type: 'string' },
+  },
+};
+
+/** What both documents say of Sello. */
+export function infoOf(title: string, version: string): object {
+  return { title, version, license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } };
+}
+
 /** The document as bytes. */
 export function openApiDocument(version: string): Buffer {
-  const error = {
-    type: 'object',
-    required: ['message', 'requestId'],
-    properties: {
-      code: { type: 'string', description: 'Code of docs/errors.md.' },
-      message: { type: 'string' },
-      requestId: { type: 'string' },
-    },
-  };
   const document = {
     openapi: '3.1.0',
-    info: {
-      title: 'Sello operators’ API',
-      version,
-      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
-    },
+    info: infoOf('Sello operators’ API, by certificate', version),
+    servers: [{ url: '/' }],
     paths: Object.fromEntries(adminRoutes.map((route) => [adminPrefix + route.path, operationOf(route)])),
     components: {
-      responses: { Error: { description: 'What went wrong', content: jsonOf(error) } },
+      responses: { Error: { description: 'What went wrong', content: jsonOf(errorAnswer) } },
       securitySchemes: { mutualTLS: { type: 'mutualTLS' } },
     },
     security: [{ mutualTLS: [] }],

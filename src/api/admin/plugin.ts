@@ -5,6 +5,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { isOfTenant, type Admission, type Gate } from '../../server/gate.ts';
 import type { ServerInfo } from '../../server/info.ts';
+import { endTrace, traceRequest, type RequestTrace } from '../../server/request-trace.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import { begunStatus, type AuditRecord } from '../../audit/record.ts';
 import { correlation, type Correlation } from '../../correlation.ts';
@@ -60,6 +61,7 @@ interface Trace {
   readonly requestId: string;
   readonly startMs: number;
   readonly correlation: Correlation;
+  readonly traced: RequestTrace;
   rule: string | undefined;
   decision: AuditRecord['decision'];
 }
@@ -85,13 +87,21 @@ class AdminExchange {
     const requestId = this.#server.newRequestId();
     const series = this.#seriesOf(target?.route, admission.tenant?.name ?? '');
     series.begin();
+    const traced = traceRequest(this.#server.tracing, raw.headers, {
+      admission,
+      face: 'admin',
+      method: raw.method,
+      route: routeOf(target?.route),
+      startMs,
+    });
     const trace: Trace = {
       raw,
       admission,
       target,
       requestId,
       startMs,
-      correlation: { requestId, vaultRequestId: undefined },
+      correlation: { requestId, vaultRequestId: undefined, span: traced.span },
+      traced,
       rule: undefined,
       decision: 'none',
     };
@@ -103,16 +113,18 @@ class AdminExchange {
       .then((answer) => {
         send(raw, reply.raw as unknown as RawResponse, { ...answer, type: 'application/json' });
         this.#gate.leave();
-        series.end(answer.status, (performance.now() - startMs) / 1000);
+        series.end(answer.status, (performance.now() - startMs) / 1000, traced.span?.traceId);
+        endTrace(traced, answer.status, {
+          'sello.request_id': requestId,
+          'sello.operation': target?.route.operation,
+          'sello.key': target?.key === '' ? undefined : target?.key,
+          'sello.error': answer.error,
+        });
       });
   }
 
   #seriesOf(route: AdminRoute | undefined, tenant: string): RequestSeries {
-    return this.#server.metrics.request(
-      'admin',
-      route === undefined ? 'unrouted' : adminPrefix + route.path,
-      tenant,
-    );
+    return this.#server.metrics.request('admin', routeOf(route), tenant);
   }
 
   async #answer(trace: Trace): Promise<Answer> {
@@ -222,6 +234,7 @@ class AdminExchange {
     return {
       timeMs: Date.now(),
       requestId: trace.requestId,
+      traceId: trace.traced.traceId,
       tenant: admission.tenant?.name,
       identity: admission.identity,
       certificateSerial: admission.peer?.serialNumber,
@@ -242,4 +255,8 @@ class AdminExchange {
       vaultRequestId: trace.correlation.vaultRequestId,
     };
   }
+}
+
+function routeOf(route: AdminRoute | undefined): string {
+  return route === undefined ? 'unrouted' : adminPrefix + route.path;
 }

@@ -69,6 +69,104 @@ export const rewrapBody = Type.Object(
   strict,
 );
 
+export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+export const time = (description: string) =>
+  Type.String({ format: 'date-time', ...(description === '' ? {} : { description }) });
+
+const version = Type.Integer({ minimum: 1, description: 'Number of a version.' });
+
+const keyringFields = {
+  key: Type.String({ description: 'Name.' }),
+  id: nullable(Type.String({ description: 'Random; none while the key has one version and no record.' })),
+  state: Type.Enum(['enabled', 'disabled', 'pending-deletion', 'creating', 'deleting', 'deleted'], {
+    description: 'Of the key as a whole.',
+  }),
+  generation: Type.Integer({ minimum: 0, description: 'Changes so far.' }),
+  sealingVersion: nullable(version),
+  minDecryptionVersion: Type.Integer({ minimum: 1 }),
+  rewrapOnly: Type.Boolean(),
+  crossFace: Type.Boolean(),
+  rotateEverySeconds: Type.Integer({ minimum: 0, description: '0: by hand only.' }),
+  nextRotation: nullable(time('')),
+  changedAt: nullable(time('')),
+  changedBy: Type.String({ description: 'An identity, or a person’s id.' }),
+  deletion: nullable(
+    Type.Object({ requestedAt: nullable(time('')), after: nullable(time('')), by: Type.String() }, strict),
+  ),
+  versions: Type.Array(
+    Type.Object(
+      {
+        version,
+        state: Type.Enum(['enabled', 'disabled', 'compromised', 'destroyed']),
+        algorithm: Type.String(),
+        custody: Type.Enum(['kes', 'stored', 'transit'], { description: 'How its bytes are kept.' }),
+        createdAt: nullable(time('')),
+        changedAt: nullable(time('')),
+        destroyAfter: nullable(time('')),
+      },
+      strict,
+    ),
+  ),
+};
+
+export const keyringAnswer = Type.Object(keyringFields, strict);
+
+export const useAnswer = Type.Object(
+  {
+    key: Type.String(),
+    versions: Type.Array(
+      Type.Object(
+        {
+          version,
+          lastSealed: nullable(time('')),
+          lastOpened: nullable(time('')),
+          opened: Type.Integer({ minimum: 0, description: 'Times, of all replicas.' }),
+        },
+        strict,
+      ),
+    ),
+  },
+  strict,
+);
+
+const receipt = Type.Object(
+  {
+    tenant: Type.String(),
+    key: Type.String(),
+    id: nullable(Type.String()),
+    destroyedAt: time(''),
+    destroyedBy: Type.String(),
+    versions: Type.Array(
+      Type.Object(
+        {
+          version,
+          fingerprint: nullable(Type.String({ description: 'Of the bytes that are gone.' })),
+          createdAt: nullable(time('')),
+        },
+        strict,
+      ),
+    ),
+  },
+  strict,
+);
+
+export const receiptAnswer = Type.Object({ receipt }, strict);
+export const receiptAndKeyringAnswer = Type.Object({ receipt, ...keyringFields }, strict);
+
+export const rewrapAnswer = Type.Object(
+  {
+    items: Type.Array(
+      Type.Union([
+        Type.Object({ ciphertext: Type.String(), from: version, version }, strict),
+        Type.Object({ error: Type.String(), message: Type.String() }, strict),
+      ]),
+    ),
+  },
+  strict,
+);
+
+export const acceptedAnswer = Type.Object({ accepted: Type.Boolean() }, strict);
+
 /** An empty body is `{}`. @throws AdminError 400 */
 export function checkBody<T extends TSchema>(schema: T, body: Buffer): Static<T> {
   let value: unknown = {};

@@ -17,6 +17,7 @@ import { isListed, isOfTenant, type Admission, type Gate } from '../../server/ga
 import type { Runtime } from '../../server/runtime.ts';
 import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
+import { endTrace, traceRequest, type RequestTrace } from '../../server/request-trace.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import { quotaHoldMs } from '../../tenants/quota.ts';
@@ -133,7 +134,8 @@ class KesExchange {
   }
 
   /** Counts a request from here on; its series is looked up once per route and tenant. */
-  #begin(admission: Admission, route: KesRoute | undefined, startMs: number): Trace {
+  #begin(raw: KesRaw, admission: Admission, route: KesRoute | undefined): Trace {
+    const { startMs } = raw.sello!;
     const tenant = admission.tenant?.name ?? '';
     let ofTenant = this.#series.get(tenant);
     if (ofTenant === undefined) this.#series.set(tenant, (ofTenant = new Map()));
@@ -143,12 +145,29 @@ class KesExchange {
     }
     series.begin();
     const { runtime } = this.#gate;
-    return { admission, runtime, startMs, route, series, call: undefined, rule: undefined, decision: 'none' };
+    const traced = traceRequest(this.#server.tracing, raw.headers, {
+      admission,
+      face: 'kes',
+      method: raw.method,
+      route: route?.path ?? 'unrouted',
+      startMs,
+    });
+    return {
+      admission,
+      runtime,
+      startMs,
+      route,
+      series,
+      traced,
+      call: undefined,
+      rule: undefined,
+      decision: 'none',
+    };
   }
 
   serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
     const raw = request.raw as KesRaw;
-    const { target, startMs } = raw.sello!;
+    const { target } = raw.sello!;
     if (target.kind === 'malformed' && raw.httpVersionMajor === 1) {
       // As Go: a bare answer without Content-Length, and the connection ends.
       reply.hijack();
@@ -167,13 +186,13 @@ class KesExchange {
               ? methodNotAllowed(request.method, target.route.method)
               : notFound;
     const admission = this.#gate.admit(raw);
-    this.#finish(reply, raw, answer, this.#begin(admission, undefined, startMs));
+    this.#finish(reply, raw, answer, this.#begin(raw, admission, undefined));
   }
 
   /** Fastify refused the request (a method that it does not serve), or something threw. */
   serveFailed(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
     const raw = request.raw as KesRaw;
-    const { target, startMs } = raw.sello!;
+    const { target } = raw.sello!;
     const isRefusal = ((error as { statusCode?: number }).statusCode ?? 500) < 500;
     if (isRefusal && target.kind === 'route' && !acceptsMethod(target.route, request.method)) {
       this.serveUnrouted(request, reply);
@@ -183,16 +202,16 @@ class KesExchange {
     const answer = isRefusal
       ? failure(400, 'invalid request')
       : failure(500, 'internal error', 'SELLO_INTERNAL');
-    this.#finish(reply, raw, answer, this.#begin(this.#gate.admit(raw), undefined, startMs));
+    this.#finish(reply, raw, answer, this.#begin(raw, this.#gate.admit(raw), undefined));
   }
 
   serve(request: FastifyRequest, reply: FastifyReply): void {
     const raw = request.raw as KesRaw;
-    const { target, startMs } = raw.sello!;
+    const { target } = raw.sello!;
     if (target.kind !== 'route') return;
     const { route } = target;
     const admission = this.#gate.admit(raw);
-    const trace = this.#begin(admission, route, startMs);
+    const trace = this.#begin(raw, admission, route);
     if (!acceptsMethod(route, request.method)) {
       // A route that KES's last version no longer has is unknown to it by any other method.
       this.#finish(
@@ -447,9 +466,10 @@ class KesExchange {
     let answer: Answer | Promise<Answer>;
     try {
       // Only a call that leaves this process has to carry the request along; what is in memory is answered without.
-      answer = tenant.keys.isRemote
-        ? correlation.run(this.#correlated(trace), handlers[route.name]!, call)
-        : handlers[route.name]!(call);
+      answer =
+        tenant.keys.isRemote || trace.traced.span !== undefined
+          ? correlation.run(this.#correlated(trace), handlers[route.name]!, call)
+          : handlers[route.name]!(call);
     } catch (error) {
       answer = this.#failed(error, call, texts);
     }
@@ -464,7 +484,11 @@ class KesExchange {
 
   #correlated(trace: Trace): Correlation {
     trace.requestId ??= this.#server.newRequestId();
-    return (trace.correlation ??= { requestId: trace.requestId, vaultRequestId: undefined });
+    return (trace.correlation ??= {
+      requestId: trace.requestId,
+      vaultRequestId: undefined,
+      span: trace.traced.span,
+    });
   }
 
   #failed(error: unknown, call: KesCall, texts: 'current' | '2021'): Answer {
@@ -497,12 +521,21 @@ class KesExchange {
       next(this.#unrecorded(error, answer, admission.tenant!.name));
       return;
     }
-    if (pending === undefined) next(undefined);
-    else
-      pending.then(
-        () => next(undefined),
-        (error: unknown) => next(this.#unrecorded(error, answer, admission.tenant!.name)),
-      );
+    if (pending === undefined) {
+      next(undefined);
+      return;
+    }
+    const span = trace.traced.span?.child('audit append', 'internal', {});
+    pending.then(
+      () => {
+        span?.end();
+        next(undefined);
+      },
+      (error: unknown) => {
+        span?.end('SELLO_AUDIT_UNAVAILABLE');
+        next(this.#unrecorded(error, answer, admission.tenant!.name));
+      },
+    );
   }
 
   #record(raw: KesRaw, trace: Trace, answer: Answer): AuditRecord {
@@ -513,6 +546,7 @@ class KesExchange {
     return {
       timeMs: Date.now(),
       requestId: (trace.requestId ??= this.#server.newRequestId()),
+      traceId: trace.traced.traceId,
       tenant: admission.tenant?.name,
       identity: admission.identity,
       certificateSerial: admission.peer?.serialNumber,
@@ -583,7 +617,15 @@ class KesExchange {
   #end(trace: Trace, status: number): void {
     trace.quota?.leave();
     this.#gate.leave();
-    trace.series.end(status, (performance.now() - trace.startMs) / 1000);
+    const { call, requestId, route, series, startMs, traced } = trace;
+    series.end(status, (performance.now() - startMs) / 1000, traced.span?.traceId);
+    if (traced.span === undefined) return;
+    endTrace(traced, status, {
+      'sello.request_id': requestId,
+      'sello.operation': route?.operation,
+      'sello.key': route?.path.startsWith('/v1/key/') === true ? call?.name : undefined,
+      'sello.key_version': call?.keyVersion,
+    });
   }
 }
 
@@ -597,6 +639,7 @@ interface Trace {
   requestId?: string;
   readonly route: KesRoute | undefined;
   readonly series: RequestSeries;
+  readonly traced: RequestTrace;
   call: KesCall | undefined;
   rule: string | undefined;
   decision: AuditRecord['decision'];

@@ -13,6 +13,7 @@ import type { Tenant } from '../../tenants/tenant.ts';
 import type { EncryptionContext } from '../../sse/context.ts';
 import type { BucketKeys } from '../../sse/bucket-keys.ts';
 import { accessDenied, s3ErrorOf, type S3Error } from '../../sse/s3-error.ts';
+import type { Correlation } from '../../correlation.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
 import type { ObjectRoute } from './routes.ts';
 
@@ -39,6 +40,9 @@ export interface CallParts {
   readonly objects: ObjectsConfig;
   readonly bucketKeys: BucketKeys;
   readonly requestId: string;
+  readonly traceId: string | undefined;
+  /** Where calls to Vault leave their id of the request. */
+  readonly correlated: Correlation;
   readonly idleMs: number;
   readonly startMs: number;
   /** The tenant's audit stream, which a reload may have replaced. */
@@ -59,6 +63,8 @@ export class ObjectCall {
   readonly bucketKeys: BucketKeys;
   readonly requestId: string;
   readonly idleMs: number;
+  readonly #traceId: string | undefined;
+  readonly #correlated: Correlation;
   readonly #judgeAgain: CallParts['judgeAgain'];
   readonly #startMs: number;
   readonly #auditNow: () => Tenant['audit'];
@@ -80,6 +86,8 @@ export class ObjectCall {
     this.objects = parts.objects;
     this.bucketKeys = parts.bucketKeys;
     this.requestId = parts.requestId;
+    this.#traceId = parts.traceId;
+    this.#correlated = parts.correlated;
     this.idleMs = parts.idleMs;
     this.#startMs = parts.startMs;
     this.#auditNow = parts.auditNow;
@@ -199,6 +207,7 @@ export class ObjectCall {
     return {
       timeMs: Date.now(),
       requestId: this.requestId,
+      traceId: this.#traceId,
       tenant: this.tenant.name,
       identity: admission.identity,
       certificateSerial: admission.peer?.serialNumber,
@@ -220,6 +229,7 @@ export class ObjectCall {
       error: more.error,
       reason: more.reason,
       durationMs: performance.now() - this.#startMs,
+      vaultRequestId: this.#correlated.vaultRequestId,
     };
   }
 

@@ -4,12 +4,14 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { wipe } from '../../crypto/index.ts';
+import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
 import type { TenantKeys } from '../../keys/index.ts';
 import { BucketKeys } from '../../sse/bucket-keys.ts';
 import { S3Error, s3ErrorOf } from '../../sse/s3-error.ts';
 import { isOfTenant, type Admission, type Gate } from '../../server/gate.ts';
 import type { ServerInfo } from '../../server/info.ts';
+import { endTrace, traceRequest, type RequestTrace } from '../../server/request-trace.ts';
 import { longBody, type LongBody } from '../../server/long-body.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
@@ -65,6 +67,14 @@ export function objectsPlugin(app: FastifyInstance, options: ObjectsPluginOption
 }
 
 /** What one process keeps for a tenant of this face. */
+/** What is known of a request before it is looked at. */
+interface Begun {
+  readonly admission: Admission;
+  readonly startMs: number;
+  readonly traced: RequestTrace;
+  readonly correlated: Correlation;
+}
+
 interface TenantState {
   readonly bucketKeys: BucketKeys;
   streams: number;
@@ -111,14 +121,26 @@ class ObjectsExchange {
     const admission = this.#gate.admit(raw);
     const series = this.#seriesOf(target.route, admission.tenant?.name ?? '');
     series.begin();
-    void this.#answer(raw, response, target, admission, startMs)
+    const traced = traceRequest(this.#server.tracing, raw.headers, {
+      admission,
+      face: 'objects',
+      method: raw.method,
+      route: objectsPrefix + target.route.path,
+      startMs,
+    });
+    const correlated: Correlation = { requestId: undefined, vaultRequestId: undefined, span: traced.span };
+    void this.#answer(raw, response, target, { admission, startMs, traced, correlated })
       .catch((error: unknown) => {
         this.#server.log.error({ err: error }, 'object request failed');
         return 500;
       })
       .then((status) => {
         this.#gate.leave();
-        series.end(status, (performance.now() - startMs) / 1000);
+        series.end(status, (performance.now() - startMs) / 1000, traced.span?.traceId);
+        endTrace(traced, status, {
+          'sello.request_id': correlated.requestId,
+          'sello.operation': target.route.operation,
+        });
       });
   }
 
@@ -137,8 +159,7 @@ class ObjectsExchange {
     raw: ObjectRaw,
     response: RawResponse,
     target: ObjectTarget,
-    admission: Admission,
-    startMs: number,
+    { admission, startMs, traced, correlated }: Begun,
   ): Promise<number> {
     const { tenant } = admission;
     const objects = tenant?.config.objects;
@@ -146,6 +167,7 @@ class ObjectsExchange {
       return this.#refuse(raw, response, target, admission, startMs);
     }
     const state = this.#stateOf(tenant);
+    const requestId = (correlated.requestId = this.#server.newRequestId());
     const { limits } = this.#gate.runtime.config;
     const call = new ObjectCall({
       raw,
@@ -157,7 +179,9 @@ class ObjectsExchange {
       tenant,
       objects,
       bucketKeys: state.bucketKeys,
-      requestId: this.#server.newRequestId(),
+      requestId,
+      traceId: traced.traceId,
+      correlated,
       idleMs: limits.idleTimeoutMs,
       startMs,
       judgeAgain: () => {
@@ -186,8 +210,11 @@ class ObjectsExchange {
         );
       const parameters = parametersOf(target);
       const stream = streamHandlers[target.route.name];
-      if (stream !== undefined) await this.#runStream(call, state, stream, parameters);
-      else await this.#runCall(call, parameters);
+      await correlation.run(correlated, () =>
+        stream === undefined
+          ? this.#runCall(call, parameters)
+          : this.#runStream(call, state, stream, parameters),
+      );
     } catch (error) {
       await this.#fail(call, error);
     } finally {

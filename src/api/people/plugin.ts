@@ -11,6 +11,7 @@ import {
   Failures,
   LoginError,
   loginLifeMs,
+  operationsOfRole,
   personId,
   sessionCookie,
   statusOfLogin,
@@ -32,6 +33,8 @@ export interface PeopleFaceOptions {
   readonly seal: CookieSeal;
   readonly clock: Clock;
   readonly origin: () => string;
+  /** The OpenAPI document. */
+  readonly document: Buffer;
   readonly record: (event: LoginEvent) => void;
   /** Hears what is no fault of the caller's: a provider that is down, a defect. */
   readonly fault: (error: unknown, requestId: string) => void;
@@ -59,6 +62,8 @@ export interface PeopleFace {
   authenticate(request: FastifyRequest): Promise<Authenticated>;
   /** Answers what {@link authenticate} threw, and records it. */
   refuse(request: FastifyRequest, reply: FastifyReply, error: unknown): FastifyReply;
+  /** Roles at this moment, for an answer that lasts. @throws LoginError when they cannot be told */
+  standing(authenticated: Authenticated): Promise<Person['roles']>;
 }
 
 declare module 'fastify' {
@@ -99,6 +104,7 @@ class PeopleRoutes implements PeopleFace {
     this.#app.decorate('people', {
       authenticate: (request) => this.authenticate(request),
       refuse: (request, reply, error) => this.refuse(request, reply, error),
+      standing: (authenticated) => this.standing(authenticated),
     });
     void this.#app.register(
       async (scope) => {
@@ -111,7 +117,9 @@ class PeopleRoutes implements PeopleFace {
         scope.setErrorHandler((error, request, reply) => this.refuse(request, reply, error));
         scope.addHook('onSend', async (_request, reply) => void reply.headers(strictHeaders));
         scope.get('/whoami', (request) => this.#whoami(request));
-        scope.get('/ways', () => ({ ways: this.#options.people().ways }));
+        scope.get('/tenants', (request) => this.#tenants(request));
+        scope.get('/openapi.json', (request, reply) => this.#document(request, reply));
+        scope.get('/ways', (request) => this.#ways(request));
         scope.get('/login', (request, reply) => this.#begin(request, reply));
         scope.get('/callback', (request, reply) => this.#finish(request, reply));
         scope.post('/login', (request, reply) => this.#byPassword(request, reply));
@@ -131,6 +139,10 @@ class PeopleRoutes implements PeopleFace {
       origin: headers.origin,
       fetchSite: single(headers['sec-fetch-site']),
     });
+  }
+
+  standing(authenticated: Authenticated): Promise<Person['roles']> {
+    return this.#authenticator.standing(authenticated);
   }
 
   refuse(request: FastifyRequest, reply: FastifyReply, error: unknown): FastifyReply {
@@ -154,6 +166,29 @@ class PeopleRoutes implements PeopleFace {
   async #whoami(request: FastifyRequest) {
     const { person, session } = await this.authenticate(request);
     return describe(person, session?.csrf);
+  }
+
+  /** For a page that does not know yet whether somebody is there: not to know is no error. */
+  async #ways(request: FastifyRequest) {
+    const isKnown = await this.authenticate(request).then(
+      () => true,
+      () => false,
+    );
+    return { ways: this.#options.people().ways, isKnown };
+  }
+
+  /** Which there are is for those who have a role in them. */
+  async #tenants(request: FastifyRequest) {
+    const { person } = await this.authenticate(request);
+    const tenants = [...person.roles]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([tenant, role]) => ({ tenant, role, operations: [...operationsOfRole[role]] }));
+    return { tenants };
+  }
+
+  async #document(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    await this.authenticate(request);
+    return reply.type('application/json').send(this.#options.document);
   }
 
   async #begin(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

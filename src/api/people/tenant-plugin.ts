@@ -2,14 +2,15 @@
  * The operators' API for people: the same actions as for administrators with a certificate (api/admin), below the tenant's name, since a
  * person may have roles in several. What destroys takes an approval by a second person, which the same listener keeps.
  */
+import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 import type { Operation } from '../../access/index.ts';
 import {
   Approvals,
   judgePerson,
   personId,
-  type Approval,
   type ApprovalSubject,
+  type Authenticated,
   type People,
   type Person,
 } from '../../access/people/index.ts';
@@ -18,6 +19,7 @@ import type { Clock } from '../../clock.ts';
 import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
 import { parseKeyName } from '../../keys/index.ts';
+import type { ServerInfo } from '../../server/info.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import {
   actions,
@@ -30,14 +32,23 @@ import {
   type AdminTarget,
   type Answer,
 } from '../admin/index.ts';
-import { requestOfApproval } from './approval-body.ts';
+import { approvalView, requestOfApproval } from './approval-body.ts';
+import { searchOf } from './audit-query.ts';
+import type { AuditReading } from './audit-reading.ts';
+import { certificatesOf, type CertificateSources } from './certificates.ts';
 import { strictHeaders } from './strict-headers.ts';
+import { keysView, tenantView } from './tenant-reads.ts';
+import { Watch } from './watch.ts';
 
 export interface TenantFaceOptions {
   readonly people: () => People;
   readonly tenant: (name: string) => Tenant | undefined;
   readonly approvals: () => { readonly lifeMs: number; readonly useWithinMs: number };
   readonly clock: Clock;
+  readonly reading: AuditReading;
+  readonly certificates: CertificateSources;
+  /** Answers that last: a stop ends them, a reload judges them anew. */
+  readonly openStream: ServerInfo['openStream'];
   readonly fault: (error: unknown, requestId: string) => void;
 }
 
@@ -47,6 +58,7 @@ export const approvalHeader = 'x-sello-approval';
 /** A person's part in one request, as its records tell of it. */
 interface Trace {
   readonly request: FastifyRequest;
+  readonly authenticated: Authenticated;
   readonly person: Person;
   readonly tenant: Tenant;
   readonly operation: Operation;
@@ -56,7 +68,12 @@ interface Trace {
   rule: string;
 }
 
-type Work = (trace: Trace, body: Buffer) => Promise<Answer>;
+/** A search's lines come as they are found. */
+interface Found extends Omit<Answer, 'body'> {
+  readonly body: Buffer | Readable;
+}
+
+type Work = (trace: Trace, body: Buffer) => Promise<Found>;
 
 interface Route {
   readonly method: 'GET' | 'POST';
@@ -100,6 +117,26 @@ class TenantRoutes {
         work: (trace, body) => this.#act(route, trace, body),
       });
     }
+    this.#read('', 'status', async ({ tenant }) =>
+      json(await tenantView(tenant, this.#options.certificates)),
+    );
+    this.#read('keys', 'list', async ({ tenant, request }) => json(await keysView(tenant, queryOf(request))));
+    this.#read('certificates', 'status', async ({ tenant }) =>
+      json(await certificatesOf(tenant, this.#options.certificates)),
+    );
+    this.#read('audit/records', 'read-audit', async (trace) => this.#search(trace));
+    this.#read('audit/verification', 'read-audit', async ({ tenant }) =>
+      json(this.#options.reading.verification(tenant)),
+    );
+    // Nothing is changed by it, and yet it is nothing that another site may ask for: it takes the machine's time.
+    this.#add({
+      method: 'POST',
+      path: 'audit/verification',
+      operation: 'read-audit',
+      isChange: false,
+      maxBody: 0,
+      work: async ({ tenant, person }) => json(this.#options.reading.verify(tenant, personId(person)), 202),
+    });
     const approval = { operation: 'delete', maxBody: 4096 } as const;
     this.#add({
       ...approval,
@@ -120,21 +157,27 @@ class TenantRoutes {
       method: 'POST',
       path: 'approvals/:id/approve',
       isChange: true,
-      work: async (trace) => json(shown(await this.#approvals(trace).approve(idOf(trace), trace.person))),
+      work: async (trace) =>
+        json(approvalView(await this.#approvals(trace).approve(idOf(trace), trace.person))),
     });
     this.#add({
       ...approval,
       method: 'POST',
       path: 'approvals/:id/withdraw',
       isChange: true,
-      work: async (trace) => json(shown(await this.#approvals(trace).withdraw(idOf(trace), trace.person))),
+      work: async (trace) =>
+        json(approvalView(await this.#approvals(trace).withdraw(idOf(trace), trace.person))),
     });
+  }
+
+  #read(path: string, operation: Operation, work: Work): void {
+    this.#add({ method: 'GET', path, operation, isChange: false, maxBody: 0, work });
   }
 
   #add(route: Route): void {
     this.#app.route({
       method: route.method,
-      url: `${tenantPrefix}/${route.path}`,
+      url: route.path === '' ? tenantPrefix : `${tenantPrefix}/${route.path}`,
       bodyLimit: Math.max(route.maxBody, 1),
       // Before the body, which strangers are not to fill our memory with; and once more when it is there.
       onRequest: async (request, reply) => {
@@ -151,12 +194,13 @@ class TenantRoutes {
 
   async #serve(route: Route, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const { people } = request.server;
-    let person: Person;
+    let authenticated: Authenticated;
     try {
-      ({ person } = await people.authenticate(request));
+      authenticated = await people.authenticate(request);
     } catch (error) {
       return people.refuse(request, reply, error);
     }
+    const { person } = authenticated;
     const params = request.params as Record<string, string>;
     const tenant = this.#options.tenant(params['tenant']!);
     // Which tenants there are is for those who have a role in them.
@@ -168,6 +212,7 @@ class TenantRoutes {
       );
     const trace: Trace = {
       request,
+      authenticated,
       person,
       tenant,
       operation: route.operation,
@@ -176,7 +221,7 @@ class TenantRoutes {
       correlation: { requestId: request.id, vaultRequestId: undefined },
       rule: '',
     };
-    let answer: Answer;
+    let answer: Found;
     try {
       answer = await this.#answer(route, trace);
     } catch (error) {
@@ -187,6 +232,7 @@ class TenantRoutes {
       await tenant.audit.append(recordOf(trace, reply, answer));
     } catch (cause) {
       this.#options.fault(cause, request.id);
+      if (!Buffer.isBuffer(answer.body)) answer.body.destroy();
       answer = failure(new SelloError('SELLO_AUDIT_UNAVAILABLE', { cause }), request.id);
     }
     return reply
@@ -195,7 +241,7 @@ class TenantRoutes {
       .send(answer.body);
   }
 
-  async #answer(route: Route, trace: Trace): Promise<Answer> {
+  async #answer(route: Route, trace: Trace): Promise<Found> {
     const { tenant, person, request } = trace;
     const decision = judgePerson(person, tenant.name, route.operation);
     trace.rule = decision.rule;
@@ -213,6 +259,18 @@ class TenantRoutes {
       }
     }
     return correlation.run(trace.correlation, () => route.work(trace, body));
+  }
+
+  /** Ends with the reader's right to read, also while it is under way. */
+  #search({ request, authenticated, tenant }: Trace): Found {
+    const { reading, openStream } = this.#options;
+    const found = reading.search(tenant, searchOf(queryOf(request)));
+    const mayGoOn = async (): Promise<boolean> => {
+      const roles = await request.server.people.standing(authenticated);
+      return judgePerson({ roles }, tenant.name, 'read-audit').allowed;
+    };
+    new Watch(found, mayGoOn).begin(openStream);
+    return { status: 200, body: found.stream, headers: { 'content-type': 'application/x-ndjson' } };
   }
 
   async #act(route: AdminRoute, trace: Trace, body: Buffer): Promise<Answer> {
@@ -253,13 +311,13 @@ class TenantRoutes {
   }
 
   async #list(trace: Trace): Promise<Answer> {
-    return json({ approvals: (await this.#approvals(trace).list()).map(shown) });
+    return json({ approvals: (await this.#approvals(trace).list()).map(approvalView) });
   }
 
   async #request(trace: Trace, body: Buffer): Promise<Answer> {
     const { key, version, reason } = requestOfApproval(body);
     const subject = await this.#subjectOf(trace, key, version, false);
-    return json(shown(await this.#approvals(trace).request(subject, trace.person, reason)), 201);
+    return json(approvalView(await this.#approvals(trace).request(subject, trace.person, reason)), 201);
   }
 
   /** @throws SelloError SELLO_KEYRING_UNSUPPORTED for a keystore without records */
@@ -271,33 +329,17 @@ class TenantRoutes {
   }
 }
 
+function queryOf({ url }: FastifyRequest): URLSearchParams {
+  const at = url.indexOf('?');
+  return new URLSearchParams(at === -1 ? '' : url.slice(at + 1));
+}
+
 function idOf({ request }: Trace): string {
   return (request.params as Record<string, string>)['id']!;
 }
 
 function versionOf(text: string | undefined): number {
   return text !== undefined && /^[1-9]\d{0,8}$/.test(text) ? Number(text) : 0;
-}
-
-function shown(approval: Approval): Record<string, unknown> {
-  const person = (who: Approval['requestedBy'] | undefined) =>
-    who === undefined ? null : { id: personId(who), name: who.displayName, issuer: who.issuer };
-  const date = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
-  return {
-    id: approval.id,
-    operation: approval.operation,
-    key: approval.key,
-    keyId: approval.keyId ?? null,
-    version: approval.version ?? null,
-    state: approval.state,
-    reason: approval.reason,
-    requestedBy: person(approval.requestedBy),
-    requestedAt: date(approval.requestedAtMs),
-    expiresAt: date(approval.expiresMs),
-    approvedBy: person(approval.approvedBy),
-    approvedAt: date(approval.approvedAtMs),
-    usedAt: date(approval.usedAtMs),
-  };
 }
 
 function recordOf(

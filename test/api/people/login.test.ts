@@ -359,7 +359,6 @@ t.test('what is no request of ours is refused without a word', { timeout: 60_000
     t.match(answer.headers['www-authenticate'], /^Bearer realm="sello"/);
   }
   for (const path of [
-    '/',
     '/healthz',
     '/v1/operators',
     '/v1/operators/whoami/',

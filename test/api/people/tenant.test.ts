@@ -2,114 +2,11 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import tls from 'node:tls';
-import t, { type Test } from 'tap';
-import { Idp, newKey, sign } from '../../access/people/idp.ts';
+import t from 'tap';
 import { askHttp2 } from '../../attacks/client.ts';
 import { issue } from '../../attacks/pki.ts';
 import { listenerYaml, serverAuditOff, Site, tenantsYaml } from '../../attacks/site.ts';
-import { Browser } from './browser.ts';
-
-interface Reply {
-  readonly status: number;
-  readonly [field: string]: unknown;
-}
-
-interface Office {
-  readonly site: Site;
-  /** A request of somebody with these values of the claim `roles`. */
-  as(
-    who: string,
-    ...roles: string[]
-  ): (
-    method: 'GET' | 'POST',
-    path: string,
-    body?: unknown,
-    headers?: Record<string, string>,
-  ) => Promise<Reply>;
-  /** The same people with these grants and revocations. */
-  reload(changes: { roles?: readonly object[]; revoked?: readonly string[] }): Promise<void>;
-}
-
-const grants = [
-  { value: 'acme-root', tenant: 'acme', role: 'administrator' },
-  { value: 'acme-run', tenant: 'acme', role: 'operator' },
-  { value: 'acme-watch', tenant: 'acme', role: 'auditor' },
-  { value: 'globex-root', tenant: 'globex', role: 'administrator' },
-];
-
-async function office(t: Test, approvals = { expire: '1h', use: '10m' }): Promise<Office> {
-  const idp = await Idp.start();
-  const key = await newKey('k1', 'ES256');
-  idp.keys = [key.jwk];
-  const site = new Site();
-  t.teardown(async () => {
-    await site.remove();
-    await idp.stop();
-  });
-  const yaml = ({
-    roles = grants,
-    revoked = [],
-  }: { roles?: readonly object[]; revoked?: readonly string[] } = {}) => {
-    const operators = {
-      address: '127.0.0.1:0',
-      tls: { cert: 'server.crt', key: 'server.key' },
-      approvals,
-      oidc: {
-        main: {
-          issuer: idp.url,
-          audiences: ['sello'],
-          rolesClaim: ['roles'],
-          stableClaim: ['employee'],
-          roles,
-          revoked,
-        },
-      },
-    };
-    const tenant = (name: string, letter: string) => ({
-      name,
-      admins: [letter.repeat(64)],
-      clients: { auth: 'off' },
-      audit: { path: `audit/${name}.jsonl` },
-      keys: ['app', 'other'],
-      lifecycle: { deletionWait: '0s', quiet: '0s' },
-    });
-    return `${listenerYaml}audit: {path: audit/server.jsonl}\noperators: ${JSON.stringify(operators)}\n${tenantsYaml(tenant('acme', '1'), tenant('globex', '2'))}`;
-  };
-  const server = await site.start(yaml());
-  const browser = new Browser();
-  return {
-    site,
-    as:
-      (who, ...roles) =>
-      async (method, path, body, headers = {}) => {
-        const nowS = Math.floor(Date.now() / 1000);
-        const [sub, employee] = who.split('/');
-        const token = await sign(key, {
-          iss: idp.url,
-          sub: sub!,
-          aud: 'sello',
-          iat: nowS,
-          exp: nowS + 300,
-          roles,
-          ...(employee === undefined ? {} : { employee }),
-        });
-        const answer = await browser.open(
-          `https://127.0.0.1:${String(server.operatorsPort)}/v1/operators/tenants/${path}`,
-          {
-            method,
-            headers: {
-              authorization: `Bearer ${token}`,
-              ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-              ...headers,
-            },
-            ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-          },
-        );
-        return { status: answer.status, ...(JSON.parse(answer.body) as object) };
-      },
-    reload: (changes) => site.reload(yaml(changes)),
-  };
-}
+import { grants, office } from './office.ts';
 
 t.test('each role does what it may, in its own tenant', { timeout: 60_000 }, async (t) => {
   const { as, site } = await office(t);
@@ -312,7 +209,7 @@ t.test(
   'an approval that is not used in time is none, and one that is withdrawn',
   { timeout: 60_000 },
   async (t) => {
-    const { as } = await office(t, { expire: '1h', use: '1ms' });
+    const { as } = await office(t, { approvals: { expire: '1h', use: '1ms' } });
     const ann = as('ann', 'acme-root');
     const bob = as('bob', 'acme-root');
     const { id } = (await ann('POST', 'acme/approvals', { key: 'app' })) as unknown as { id: string };
