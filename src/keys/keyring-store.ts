@@ -450,30 +450,39 @@ export class KeyringStore {
 
   /**
    * Writes holds into the keyring that it does not have yet, each once. What one asks for that is so already, or that the key does not
-   * have, is noted as done.
-   * @returns undefined when it had them all
+   * have, is noted as done. A peer's word ends no key: of a deletion that it tells of, the key is disabled, and who was asked for it
+   * (`isOurs`), or an administrator, writes the rest.
+   * @returns the record, and whether something was written; undefined where the holds are about another key
    */
-  async settle(name: KeyName, holds: readonly Hold[], by: Change): Promise<KeyringRecord | undefined> {
+  async settle(
+    name: KeyName,
+    holds: readonly (Hold & { readonly isOurs: boolean })[],
+    by: Change,
+  ): Promise<KeyringRecord | undefined> {
     return this.#change(name, by, async (record, first) => {
-      const open = holds.filter(({ id }) => record.holds?.includes(id) !== true);
-      const meant = open.filter(({ createdAt, keyId }) =>
-        isOfKey({ first, stored: record }, { id: keyId, createdAt }),
+      const meant = holds.filter(
+        ({ createdAt, id, keyId }) =>
+          record.holds?.includes(id) !== true && isOfKey({ first, stored: record }, { id: keyId, createdAt }),
       );
-      if (meant.length === 0) return undefined;
+      const done: string[] = [];
       let changed = record;
-      for (const { by: asker, change } of meant) {
-        if (!restrictsMore(changed, change)) continue;
-        const asked = { ...by, by: asker };
+      for (const { by: asker, change, id, isOurs } of meant) {
+        const isPartial = !isOurs && change.kind === 'schedule-deletion' && restrictsMore(changed, change);
+        const wanted = isPartial ? ({ kind: 'disable' } as const) : change;
+        if (!isPartial) done.push(id);
+        if (!restrictsMore(changed, wanted)) continue;
+        const asked = { ...by, by: isOurs ? asker : `a peer, for ${asker}` };
         // Nobody can be asked any more whether another version shall take over: a restriction comes first.
-        if (leavesNothingToSeal(changed, change))
+        if (leavesNothingToSeal(changed, wanted))
           changed = await this.#withNewVersion(changed, sealingVersion(changed)!.algorithm, asked);
-        changed = applyChange(changed, change, asked);
+        changed = applyChange(changed, wanted, asked);
       }
-      const noted = [...(record.holds ?? []), ...meant.map(({ id }) => id)].slice(-rememberedHolds);
+      if (changed === record && done.length === 0) return undefined;
+      const noted = [...(record.holds ?? []), ...done].slice(-rememberedHolds);
       return next(
         { ...changed, generation: record.generation },
         { ...by, by: changed.changedBy },
-        { holds: noted },
+        noted.length === 0 ? {} : { holds: noted },
       );
     });
   }

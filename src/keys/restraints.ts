@@ -48,7 +48,7 @@ export type Taken =
   /** It would loosen something, or there is no room. */
   | 'refused';
 
-/** Of one tenant. An administrator in an outage stops some keys; a program that stops more than this has gone wrong. */
+/** Of one tenant, asked for here, and as many that peers tell of. An administrator in an outage stops some keys, no more. */
 export const mostHolds = 1000;
 /** Ended holds that are remembered, so that a peer that has not heard does not bring them back. */
 const mostEnded = 10_000;
@@ -115,7 +115,8 @@ export class KeyRestraints {
   ): Promise<{ readonly hold: Hold; readonly token: string }> {
     const same = this.of(name).find((each) => isSameChange(each.change, change) && this.isOurs(each));
     if (same !== undefined) return { hold: same, token: this.#tokens.get(same.id)! };
-    if (this.#holds.size >= mostHolds)
+    // Apart from those that peers tell of: none of them can keep an administrator here from stopping a key.
+    if (this.#tokens.size >= mostHolds)
       throw new SelloError('SELLO_RATE_LIMITED', { detail: `${String(mostHolds)} holds wait for the store` });
     const token = randomBytes(32).toString('hex');
     const key = this.#options.held(name);
@@ -177,7 +178,7 @@ export class KeyRestraints {
       if (token !== undefined) this.#tokens.set(hold.id, token);
       return 'known';
     }
-    if (this.#holds.size >= mostHolds) return 'refused';
+    if (token === undefined && this.#holds.size - this.#tokens.size >= mostHolds) return 'refused';
     this.#add(hold, token);
     if (origin === 'peer') {
       this.#options.onItem({ kind: 'hold', hold }, 'told');

@@ -627,14 +627,21 @@ export class TenantKeys {
    * @throws SelloError when the store refuses, or cannot be reached: they stay
    */
   async settle(name: KeyName, by: string): Promise<KeyringRecord | undefined> {
-    const holds = this.restraints.of(name);
+    const holds = this.restraints.of(name).map((hold) => ({ ...hold, isOurs: this.restraints.isOurs(hold) }));
     let record: KeyringRecord | undefined;
+    let now: KeyringRecord | undefined;
     try {
       record = await this.#changed(name, () => this.#keyrings.settle(name, holds, this.#by(by)));
+      now = record ?? (await this.keyring(name));
     } catch (error) {
       if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) throw error;
     }
-    for (const { id } of holds) this.restraints.settled(id);
+    // Of a key that is gone, or of another key of this name, nothing is left to hold; a deletion that a peer told of waits for its maker.
+    for (const { id, change, createdAt, isOurs } of holds) {
+      const isMeant = now !== undefined && (createdAt === undefined || createdAt === now.createdAt);
+      const isWaiting = !isOurs && change.kind === 'schedule-deletion' && now?.holds?.includes(id) !== true;
+      if (!(isMeant && isWaiting)) this.restraints.settled(id);
+    }
     return record;
   }
 

@@ -30,7 +30,7 @@ export class PeerFeed {
   readonly #shelves = new Map<string, Map<string, Entry>>();
 
   add(tenant: TenantName, item: PeerItem, origin: 'here' | 'told'): void {
-    const kind = item.kind === 'state' ? `state ${origin}` : item.kind;
+    const kind = `${item.kind} ${origin}`;
     const subject = item.kind === 'state' ? item.key : item.kind === 'hold' ? item.hold.id : item.id;
     if (item.kind === 'withdrawn') this.removeHold(tenant, item.id);
     const shelf = this.#shelf(tenant, kind);
@@ -45,7 +45,7 @@ export class PeerFeed {
 
   /** The store has it: peers will see it there. */
   removeHold(tenant: TenantName, id: string): void {
-    this.#shelf(tenant, 'hold').delete(id);
+    for (const origin of ['here', 'told']) this.#shelf(tenant, `hold ${origin}`).delete(id);
   }
 
   page({ epoch, after }: Cursor): Page {

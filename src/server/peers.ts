@@ -147,7 +147,8 @@ export class Peers {
       restraints?.settled(message.id, true);
       return;
     }
-    this.#feed.add(message.tenant, message.item, 'here');
+    const isOurs = message.token !== undefined || message.item.kind === 'state';
+    this.#feed.add(message.tenant, message.item, isOurs ? 'here' : 'told');
     void restraints?.take(message.item, 'process', message.token);
   }
 
@@ -224,13 +225,13 @@ export class Peers {
         timeMs: Date.now(),
         requestId: newRequestId(),
         tenant: tenant.name,
-        ...(isHold ? { identity: item.hold.by, key: item.hold.key } : {}),
+        ...(isHold ? { key: item.hold.key } : {}),
         face: 'server',
         operation: 'state',
         decision: 'allow',
         rule: 'peer',
         status: 200,
-        reason: `${isHold ? 'held' : 'withdrawn'} ${id}`,
+        reason: isHold ? `held ${id} for ${item.hold.by}` : `withdrawn ${id}`,
         durationMs: 0,
       });
     } catch (error) {

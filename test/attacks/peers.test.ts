@@ -237,6 +237,30 @@ t.test('a hold ends by its token alone', async (t) => {
   t.equal(await issueStatus(site), 200, 'told once more after its end it does not come back');
 });
 
+t.test('a peer’s word ends no key, and signs for nobody', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  const { item } = hold({ change: { kind: 'schedule-deletion', wait: 0 } });
+  await tell(site, item);
+  t.equal(await issueStatus(site), 403);
+  const { keys } = site.server.runtime.tenants.get('alpha')!;
+  const name = parseKeyName('key');
+  const isWritten = async (): Promise<boolean> => (await keys.keyring(name)).state !== 'enabled';
+  t.ok(await within(10_000, isWritten));
+  t.match(await keys.keyring(name), {
+    state: 'disabled',
+    deletion: undefined,
+    changedBy: 'a peer, for somebody',
+  });
+  const { generation } = await keys.keyring(name);
+  await keys.settle(name, '');
+  t.match(await keys.keyring(name), { state: 'disabled', generation }, 'and it stays at that');
+  t.equal(keys.restraints.holds.length, 1, 'until an administrator says more');
+  await keys.change(name, { kind: 'schedule-deletion', wait: 3600 }, 'somebody else');
+  t.ok(await within(10_000, () => keys.restraints.holds.length === 0));
+  t.match(await keys.keyring(name), { state: 'pending-deletion', deletion: { by: 'somebody else' } });
+});
+
 t.test('what is told of one tenant stays with it', async (t) => {
   const site = await begin(t);
   t.equal(await issueStatus(site), 200);
