@@ -176,6 +176,11 @@ async function openTenant(
     });
     opened.push(keys);
     await loadHolds(config.name, keys);
+    if (holdsFolder === undefined && keys.isRemote && config.cache.offlineMs > 0)
+      server.log.warn(
+        { tenant: config.name },
+        'holds.folder is not set: what is asked for while the keystore is away is forgotten when this process ends',
+      );
     const { restraints } = keys;
     keys.onClose(server.metrics.holds(config.name, () => restraints.holds.length));
     keys.onClose(server.metrics.cache(config.name, () => keys.cache.counters));

@@ -237,6 +237,32 @@ t.test('a hold ends by its token alone', async (t) => {
   t.equal(await issueStatus(site), 200, 'told once more after its end it does not come back');
 });
 
+t.test('replicas find one another by a DNS name, and know themselves', async (t) => {
+  const first = await begin(t);
+  const port = first.server.peers.port!;
+  const counts = async (site: Site): Promise<string> => {
+    const page = (await site.server.info.metrics.text()).body;
+    return [...page.matchAll(/^sello_peers_\w+ (\d+)$/gm)].map(([, count]) => count).join();
+  };
+  const byName = { urls: [], discover: `localhost:${String(port)}` };
+  // Servers of one process are one replica, until it is told otherwise.
+  const itself = await begin(t, byName, '400ms');
+  t.equal(await counts(itself), '0,0', 'what answers as this replica is no peer');
+  const variable = 'SELLO_REPLICA';
+  const before = process.env[variable];
+  t.teardown(() => (process.env[variable] = before));
+  process.env[variable] = 'b'.repeat(32);
+  const other = await begin(t, byName, '400ms');
+  t.equal(await counts(other), '1,1');
+  t.equal(await issueStatus(other), 200);
+  await tell(first, hold().item);
+  t.ok(
+    await within(5_000, async () => (await issueStatus(other)) === 403),
+    'and it is asked for what it was told',
+  );
+  t.equal(await counts(first), '1,0', 'a replica that nobody answers for is not reached');
+});
+
 t.test('a peer’s word ends no key, and signs for nobody', async (t) => {
   const site = await begin(t);
   t.equal(await issueStatus(site), 200);
