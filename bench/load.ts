@@ -50,15 +50,19 @@ const contextOfTheBench = Buffer.from('{"bucket":"bucket/object"}').toString('ba
 const mostForeignCores = 0.15;
 const mostTries = 4;
 
-/** Measures again while the machine is busy with something else, a few times; then takes the quietest try. */
 export async function measure(
   rival: Rival,
   scenario: Scenario,
   settings: LoadSettings,
 ): Promise<Measurement> {
+  return quietest(() => measureOnce(rival, scenario, settings));
+}
+
+/** Measures again while the machine is busy with something else, a few times; then takes the quietest try. */
+export async function quietest(once: () => Promise<Measurement>): Promise<Measurement> {
   let best: Measurement | undefined;
   for (let tries = 0; tries < mostTries; tries++) {
-    const tried = await measureOnce(rival, scenario, settings);
+    const tried = await once();
     if (best === undefined || tried.foreignCores < best.foreignCores) best = tried;
     if (best.foreignCores <= mostForeignCores) break;
   }
@@ -95,7 +99,12 @@ function bodyFor(rival: Rival, operation: Operation): string {
   return JSON.stringify({ ciphertext: rival.ciphertext, context: contextOfTheBench });
 }
 
-function runLoad(rival: Rival, seconds: number, args: readonly string[]): Promise<Measurement> {
+/** @param args of `taskset`, the load program and its arguments among them */
+export function runLoad(
+  rival: Pick<Rival, 'name' | 'pid'>,
+  seconds: number,
+  args: readonly string[],
+): Promise<Measurement> {
   return new Promise((resolve, reject) => {
     const child = spawn('taskset', args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let complaint = '';

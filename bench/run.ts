@@ -34,6 +34,8 @@ const { values: options } = parseArgs({
 });
 const rounds = Number(options.rounds ?? (options.quick ? 1 : 3));
 const seconds = Number(options.seconds ?? (options.quick ? 1 : 3));
+const warmUpSeconds = options.quick ? 2 : 5;
+const warmUpCallers = 32;
 const serverCore = '0';
 const loadCore = String(Math.min(1, cpus().length - 1));
 const bothCores = `0-${loadCore}`;
@@ -72,8 +74,10 @@ try {
   const sello = await started(startSello(ground, 'sello', serverCore, 1));
   const bare = await started(startBare(ground, serverCore, 'plain'));
   const prepared = await started(startBare(ground, serverCore, 'prepared'));
+  const compared = scenarios.filter(wanted);
+  for (const rival of [sello, bare, prepared]) await warmUp(rival, compared, settings);
   const comparisons: Comparison[] = [];
-  for (const scenario of scenarios.filter(wanted)) {
+  for (const scenario of compared) {
     const [ours, theirs, best] = await alternate(scenario, [sello, bare, prepared], settings);
     comparisons.push({ scenario, sello: ours!, bare: theirs!, prepared: best! });
     const ratio = (ours!.perSecond / theirs!.perSecond).toFixed(2);
@@ -87,8 +91,9 @@ try {
   if (processScenarios.some(wanted)) {
     const one = await started(startSello(ground, 'one', bothCores, 1));
     const two = await started(startSello(ground, 'two', bothCores, 2));
+    const shared = { ...settings, cores: bothCores };
+    for (const rival of [one, two]) await warmUp(rival, processScenarios.filter(wanted), shared);
     for (const scenario of processScenarios.filter(wanted)) {
-      const shared = { ...settings, cores: bothCores };
       const [alone, paired] = await alternate(scenario, [one, two], shared);
       processes.push({ scenario, one: alone!, two: paired! });
       const ratio = (paired!.cpuUsPerRequest / alone!.cpuUsPerRequest).toFixed(2);
@@ -108,6 +113,22 @@ try {
 } finally {
   await stopAll();
   await rm(folder, { recursive: true, force: true });
+}
+
+/**
+ * V8 compiles what runs often, in steps and beside the requests: minutes of a lone caller's, seconds of many callers'. A server lives for
+ * weeks, so what is measured is one that has been asked for each operation on each protocol before.
+ */
+async function warmUp(rival: Rival, scenarios: readonly Scenario[], settings: LoadSettings): Promise<void> {
+  const kinds = new Map(scenarios.map((scenario) => [`${scenario.operation} ${scenario.client}`, scenario]));
+  for (const { operation, client } of kinds.values()) {
+    const clients = client === 'http1' ? warmUpCallers : 1;
+    await measure(
+      rival,
+      { operation, client, callers: warmUpCallers, clients },
+      { ...settings, seconds: warmUpSeconds },
+    );
+  }
 }
 
 /** Rounds in turn, A B A B, so that a bad minute of the machine meets all of them. */

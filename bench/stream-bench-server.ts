@@ -1,9 +1,10 @@
-/** A server to measure, in a process of its own: Sello with its object API, or a plain TLS echo. */
+/** A server to measure, in a process of its own: Sello with its object API, or a plain TLS echo, on request one that collects its buffers as Sello does. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import tls from 'node:tls';
 import { certificateOf, generateApiKey, parseApiKey, serverCertificate } from '../src/access/index.ts';
+import { countStreamed } from '../src/api/objects/collection.ts';
 import { parseConfig } from '../src/config/index.ts';
 import { startServer } from '../src/server/index.ts';
 
@@ -22,11 +23,13 @@ const client = certificateOf(apiKey);
 const ready = (port: number) =>
   process.send!({ port, cert: client.certificatePem, key: client.privateKeyPem });
 
-if (process.argv[2] === 'echo') {
+const [, , kind] = process.argv;
+if (kind === 'echo' || kind === 'collecting echo') {
   const server = tls.createServer(
     { cert: made.certificatePem, key: made.privateKeyPem, minVersion: 'TLSv1.3' },
     (socket) => {
       socket.on('error', () => socket.destroy());
+      if (kind === 'collecting echo') socket.on('data', (chunk) => countStreamed(chunk.length));
       socket.pipe(socket);
     },
   );

@@ -26,7 +26,7 @@ class Bench {
     this.ready = ready;
   }
 
-  static async start(kind: 'sello' | 'echo'): Promise<Bench> {
+  static async start(kind: 'sello' | 'echo' | 'collecting echo'): Promise<Bench> {
     const child = fork(new URL('stream-bench-server.ts', import.meta.url), [kind], {
       execArgv: ['--max-semi-space-size=8'],
     });
@@ -155,7 +155,11 @@ export async function serverTable(quick: boolean): Promise<void> {
   );
   console.log('| what | GB/s | server CPU, s per GB | CPU against echo |');
   console.log('| --- | --- | --- | --- |');
-  const [echo, sello] = await Promise.all([Bench.start('echo'), Bench.start('sello')]);
+  const [echo, collecting, sello] = await Promise.all([
+    Bench.start('echo'),
+    Bench.start('collecting echo'),
+    Bench.start('sello'),
+  ]);
   let echoCpu = 0;
   const measure = async (what: string, bench: Bench, work: () => Promise<void>): Promise<void> => {
     const before = await bench.cpuSeconds();
@@ -171,9 +175,13 @@ export async function serverTable(quick: boolean): Promise<void> {
   try {
     const path = '/objects/v1/seal?bucket=b&object=o';
     await throughEcho(echo.ready, 64 * mebibyte);
+    await throughEcho(collecting.ready, 64 * mebibyte);
     await throughHttp1(sello.ready, path, 64 * mebibyte);
     await throughHttp2(sello.ready, path, 64 * mebibyte);
     await measure('plain TLS echo', echo, () => throughEcho(echo.ready, total));
+    await measure('TLS echo that collects as Sello does', collecting, () =>
+      throughEcho(collecting.ready, total),
+    );
     await measure('seal, HTTP/1.1', sello, () => throughHttp1(sello.ready, path, total));
     await measure('seal, HTTP/2', sello, () => throughHttp2(sello.ready, path, total));
     const rate = await smallObjects(sello.ready, quick ? 3 : 10);
@@ -182,6 +190,7 @@ export async function serverTable(quick: boolean): Promise<void> {
     );
   } finally {
     echo.stop();
+    collecting.stop();
     sello.stop();
   }
 }

@@ -4,6 +4,7 @@
  * alone cannot take records back that an anchor has seen, and a verifier knows which streams there must be.
  */
 import type { RecordStore } from '../keystores/index.ts';
+import { recordNames } from '../keystores/records.ts';
 import { isSignedBy, parseCheckpoint, parseNoteKey, type Checkpoint, type NoteKey } from './checkpoint.ts';
 import { streamName } from './chain.ts';
 
@@ -93,28 +94,18 @@ export function parseAnchorRecord(value: Buffer): Anchor | undefined {
   return parseAnchor(parseJson(value.toString('utf8')));
 }
 
-const pageNames = 1_000;
-
 /** All anchors of a keystore; `damaged` are records that are none. */
 export async function readAnchors(records: RecordStore): Promise<{ anchors: Anchor[]; damaged: string[] }> {
   const anchors: Anchor[] = [];
   const damaged: string[] = [];
-  let after: string | undefined;
-  for (;;) {
-    const page = await records.list(anchorFolder, {
-      limit: pageNames,
-      ...(after === undefined ? {} : { after }),
-    });
-    for (const name of page.names) {
-      const stored = await records.read(`${anchorFolder}/${name}`);
-      if (stored === undefined) continue;
-      const anchor = parseAnchorRecord(stored.value);
-      if (anchor?.stream === name) anchors.push(anchor);
-      else damaged.push(name);
-    }
-    after = page.names.at(-1);
-    if (!page.more || after === undefined) return { anchors, damaged };
+  for await (const name of recordNames(records, anchorFolder)) {
+    const stored = await records.read(`${anchorFolder}/${name}`);
+    if (stored === undefined) continue;
+    const anchor = parseAnchorRecord(stored.value);
+    if (anchor?.stream === name) anchors.push(anchor);
+    else damaged.push(name);
   }
+  return { anchors, damaged };
 }
 
 /** Anchors as a file, to be kept where the node's and the keystore's people cannot reach it. */

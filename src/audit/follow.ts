@@ -1,8 +1,8 @@
 /** Goes on reading a trail as it is written: by all processes that write it, streams that begin meanwhile included. */
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { recordMatcher, type SearchFilter } from './search.ts';
-import { parseSegmentName, readLines, readStreamFolder, streamFolders, type Segment } from './segment.ts';
+import { fileAsSegment, readLines, segmentFolders, segmentsOf, type Segment } from './segment.ts';
 import { tailOf } from './tail.ts';
 
 /** How far a stream has been read. */
@@ -74,21 +74,12 @@ export class TrailFollower {
   }
 
   async #folders(): Promise<string[]> {
-    try {
-      const names = await readdir(this.#trail);
-      const isStream = names.some((name) => parseSegmentName(this.#trail, name) !== undefined);
-      return isStream ? [this.#trail] : await streamFolders(this.#trail);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
-      this.#isFile = true;
-      return [plainFile];
-    }
+    const folders = await segmentFolders(this.#trail);
+    this.#isFile ||= folders === undefined;
+    return folders ?? [plainFile];
   }
 
-  /** Of a segment's two forms the plain one, which comes first. */
   async #segments(folder: string): Promise<Segment[]> {
-    if (folder === plainFile) return [{ file: this.#trail, first: 0, compression: 'none' }];
-    const { segments } = await readStreamFolder(folder);
-    return segments.filter((segment, i) => segments[i - 1]?.first !== segment.first);
+    return folder === plainFile ? [fileAsSegment(this.#trail)] : segmentsOf(folder);
   }
 }

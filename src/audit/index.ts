@@ -3,14 +3,8 @@ export { auditLine, maxLineBytes } from './line.ts';
 export { kesAuditLine, kesErrorLine } from './kes-stream.ts';
 export { begunStatus, type AuditRecord, type AuditStream } from './record.ts';
 export { createServerAudit, type ServerAudit, type ServerAuditOptions } from './server-audit.ts';
-export {
-  openAuditStream,
-  type AuditFault,
-  type AuditFile,
-  type AuditObserver,
-  type AuditStreamOptions,
-  type ChainStatus,
-} from './stream.ts';
+export type { AuditFault, AuditFile, AuditObserver, AuditStreamOptions, ChainStatus } from './file.ts';
+export { openAuditStream } from './stream.ts';
 export { hungWriters } from './writer.ts';
 export { objectOf, type ObjectName } from './context.ts';
 export { formatAnchors, parseAnchors, readAnchors, type Anchor } from './anchor.ts';

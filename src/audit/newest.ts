@@ -2,11 +2,10 @@
  * The newest records of a trail that fit, newest first: what somebody at a screen wants to see. Reads segments from the newest on and
  * stops when no older one can hold anything newer, so a search in a long trail costs what its answer needs.
  */
-import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { timeOf } from './clock-watch.ts';
 import { disorderMs, firstTime, recordMatcher, type SearchFilter } from './search.ts';
-import { parseSegmentName, readLines, readStreamFolder, streamFolders, type Segment } from './segment.ts';
+import { fileAsSegment, readLines, segmentFolders, segmentsOf, type Segment } from './segment.ts';
 import { tailOf } from './tail.ts';
 
 /** A segment, and times that all its records lie between. */
@@ -67,20 +66,11 @@ function newest(held: readonly Held[], most: number): Held[] {
 }
 
 async function spansOf(trail: string): Promise<Span[]> {
-  let names: string[];
-  try {
-    names = await readdir(trail);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
-    return [
-      { segment: { file: trail, first: 0, compression: 'none' }, fromMs: -Infinity, untilMs: Infinity },
-    ];
-  }
-  const isStream = names.some((name) => parseSegmentName(trail, name) !== undefined);
+  const folders = await segmentFolders(trail);
+  if (folders === undefined) return [{ segment: fileAsSegment(trail), fromMs: -Infinity, untilMs: Infinity }];
   const spans: Span[] = [];
-  for (const folder of isStream ? [trail] : await streamFolders(trail)) {
-    const { segments } = await readStreamFolder(folder);
-    const alone = segments.filter((segment, i) => segments[i - 1]?.first !== segment.first);
+  for (const folder of folders) {
+    const alone = await segmentsOf(folder);
     let endsMs = await lastTime(alone.at(-1));
     for (const segment of alone.toReversed()) {
       const beginsMs = await firstTime(segment);

@@ -1,5 +1,5 @@
 import type { AuditRecord } from './record.ts';
-import type { AuditFile } from './stream.ts';
+import type { AuditFile } from './file.ts';
 
 /** `mode: off`: nothing is written, and listeners still hear. */
 export class NoStream implements AuditFile {

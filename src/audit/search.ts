@@ -1,8 +1,7 @@
 /** Finds records of a trail: one pass over its files, a line at a time. */
-import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { timeOf } from './clock-watch.ts';
-import { parseSegmentName, readLines, readStreamFolder, streamFolders, type Segment } from './segment.ts';
+import { fileAsSegment, readLines, segmentFolders, segmentsOf, type Segment } from './segment.ts';
 
 export interface SearchFilter {
   /** Milliseconds since the epoch; from, and up to but without. */
@@ -37,19 +36,13 @@ export async function* searchTrail(
 
 /** Segments that may hold matches: of a trail, of a stream, or a plain audit file. */
 async function* segmentsIn(trail: string, { sinceMs, untilMs }: SearchFilter): AsyncGenerator<Segment> {
-  let names: string[];
-  try {
-    names = await readdir(trail);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
-    const compression = trail.endsWith('.gz') ? 'gzip' : trail.endsWith('.zst') ? 'zstd' : 'none';
-    yield { file: trail, first: 0, compression };
+  const folders = await segmentFolders(trail);
+  if (folders === undefined) {
+    yield fileAsSegment(trail);
     return;
   }
-  const isStream = names.some((name) => parseSegmentName(trail, name) !== undefined);
-  for (const folder of isStream ? [trail] : await streamFolders(trail)) {
-    const { segments } = await readStreamFolder(folder);
-    const alone = segments.filter((segment, i) => segments[i - 1]?.first !== segment.first);
+  for (const folder of folders) {
+    const alone = await segmentsOf(folder);
     const begins = new Map<Segment, number | undefined>();
     if (sinceMs !== undefined || untilMs !== undefined)
       for (const segment of alone) begins.set(segment, await firstTime(segment));

@@ -90,6 +90,31 @@ export async function streamFolders(trail: string): Promise<string[]> {
     .sort();
 }
 
+/** Folders with segments: of a trail's streams, or the one stream that `trail` is. Undefined: it is a plain audit file. */
+export async function segmentFolders(trail: string): Promise<string[] | undefined> {
+  let names: string[];
+  try {
+    names = await readdir(trail);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') throw error;
+    return undefined;
+  }
+  const isStream = names.some((name) => parseSegmentName(trail, name) !== undefined);
+  return isStream ? [trail] : streamFolders(trail);
+}
+
+/** Each segment of a stream once: of its two forms the plain one, which comes first. */
+export async function segmentsOf(folder: string): Promise<Segment[]> {
+  const { segments } = await readStreamFolder(folder);
+  return segments.filter((segment, i) => segments[i - 1]?.first !== segment.first);
+}
+
+/** A plain audit file, read as if it were one. */
+export function fileAsSegment(file: string): Segment {
+  const compression = file.endsWith('.gz') ? 'gzip' : file.endsWith('.zst') ? 'zstd' : 'none';
+  return { file, first: 0, compression };
+}
+
 /** What a stream says of itself when it begins. */
 export interface StreamDescription {
   readonly format: 'sello-audit-1';

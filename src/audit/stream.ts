@@ -13,80 +13,18 @@
  */
 import { hostname } from 'node:os';
 import { getSystemErrorName } from 'node:util';
-import type { AuditConfig, TrailConfig } from '../config/model.ts';
+import type { AuditConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import type { Clock, Timer } from '../clock.ts';
-import type { RecordStore, RemoteSigner } from '../keystores/index.ts';
 import { Batch, ignore } from './batch.ts';
+import type { AuditFault, AuditFile, AuditStreamOptions, ChainStatus } from './file.ts';
 import { auditLine } from './line.ts';
 import { NoStream } from './no-stream.ts';
-import type { AuditRecord, AuditStream } from './record.ts';
+import type { AuditRecord } from './record.ts';
 import { slotBatchBytes } from './slot.ts';
-import { Shipper } from './ship/shipper.ts';
-import { openTrail, type Trail } from './trail.ts';
-import type { TrailHead, TrailPosition } from './trail-target.ts';
+import { TrailKeeper, type TrailWriter } from './trail-keeper.ts';
+import type { TrailHead } from './trail-target.ts';
 import { takeSlot, threadKey, type Slot } from './writer.ts';
-
-export interface AuditStreamOptions {
-  readonly clock: Clock;
-  /** Told when the stream stops taking records, and when it resumes. */
-  readonly onFault: (fault: AuditFault) => void;
-  /** The tenant that the stream's own notes name. */
-  readonly tenant?: string | undefined;
-  readonly observer?: AuditObserver | undefined;
-  /** Other processes append to the same file (`processes: N`). */
-  readonly sharedFile?: boolean;
-  /** Where a trail's anchors are kept: the tenant's keystore. */
-  readonly records?: RecordStore | undefined;
-  /** Signs a trail's checkpoints in place of the key in its `signingKey`. */
-  readonly signer?: RemoteSigner | undefined;
-  /** How often to look whether the path still names the open file. */
-  readonly identityCheckMs?: number;
-}
-
-export interface AuditFault {
-  /**
-   * `torn`: a line that a crash or a full disk had left half-written was closed off, or moved to quarantine.
-   * `unshipped`: a target does not take records; they wait in the trail.
-   * `unproven`: records are written, and something about their proof is amiss (no checkpoint, no anchor, a stream left behind).
-   */
-  readonly kind: 'stalled' | 'failed' | 'recovered' | 'torn' | 'unproven' | 'unshipped';
-  readonly path: string;
-  /** For people, such as `write failed: ENOSPC`. */
-  readonly detail: string;
-  /** Records refused since the stream stopped. */
-  readonly refused: number;
-}
-
-/** Where metrics come from; called once per batch, not per record. */
-export interface AuditObserver {
-  /** `count` records became durable; the oldest had waited `seconds`. */
-  written(count: number, bytes: number, seconds: number): void;
-  refused(count: number): void;
-}
-
-/** An {@link AuditStream} on a file, with what operators and probes need. */
-export interface AuditFile extends AuditStream {
-  /** Goes on in the file that the path names now (after logrotate). Gets out of a call that hangs, too. */
-  reopen(): Promise<void>;
-  /** Why records are refused at the moment; undefined when they are taken. */
-  readonly trouble: string | undefined;
-  /** Records that wait for the disk. */
-  readonly queued: number;
-  /** How the stream's chain stands; undefined for a plain file. */
-  readonly chain: ChainStatus | undefined;
-}
-
-export interface ChainStatus {
-  readonly stream: string;
-  readonly records: number;
-  /** Records that the latest checkpoint is over. */
-  readonly checkpointed: number;
-  /** Why checkpoints or anchors are behind. */
-  readonly trouble: string | undefined;
-  /** Records that each target has acknowledged. */
-  readonly shipped: readonly number[];
-}
 
 /** What may wait: half a second of a busy server. More than that means the disk does not keep up. */
 const maxQueuedRecords = 16_384;
@@ -103,69 +41,32 @@ const loneBatches = 8;
 /** Two records closer than this are not one caller's: it has to get its answer and to ask again. */
 const companyMs = 0.12;
 
-/** A trail of ten million records is read through in this time; most starts take milliseconds. */
-const openDeadlineMs = 60_000;
-
 /** @throws SelloError SELLO_AUDIT_UNAVAILABLE when the file cannot be opened within the deadline. */
 export async function openAuditStream(config: AuditConfig, options: AuditStreamOptions): Promise<AuditFile> {
   if (config.mode === 'off') return new NoStream();
   const key = await threadKey(config.path, config.mode === 'synced');
   const trail =
-    config.trail === undefined ? undefined : await openTrailOf(config, config.trail, options, key);
+    config.trail === undefined
+      ? undefined
+      : await TrailKeeper.open({ audit: config, config: config.trail, stream: options, disk: key });
   const stream = new FileStream(config, options, key, trail);
   await stream.start();
   return stream;
 }
 
-/** @throws SelloError SELLO_AUDIT_UNAVAILABLE, after the deadline at the latest */
-async function openTrailOf(
-  { path: folder, deadlineMs }: AuditConfig,
-  config: TrailConfig,
-  { clock, tenant, records, signer }: AuditStreamOptions,
-  disk: string,
-): Promise<Trail> {
-  const late = Promise.withResolvers<never>();
-  const unavailable = (detail: string, cause?: unknown): SelloError =>
-    new SelloError('SELLO_AUDIT_UNAVAILABLE', { detail: `${folder}: ${detail}`, cause });
-  // A stream whose position was lost is read from its first record on: that may take longer than a write.
-  const timer = clock.setTimer(Math.max(deadlineMs, openDeadlineMs), () =>
-    late.reject(unavailable('the trail cannot be opened in time')),
-  );
-  try {
-    return await Promise.race([
-      openTrail(folder, config, { tenant, records, signer, disk, nowMs: () => clock.now() }),
-      late.promise,
-    ]);
-  } catch (error) {
-    if (error instanceof SelloError) throw error;
-    throw unavailable(
-      `the trail cannot be opened: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
-      error,
-    );
-  } finally {
-    timer.cancel();
-  }
-}
-
 type State = 'ok' | 'stalled' | 'failed';
 
-class FileStream implements AuditFile {
+class FileStream implements AuditFile, TrailWriter {
   readonly #config: AuditConfig;
   readonly #options: AuditStreamOptions;
   readonly #clock: Clock;
   readonly #key: string;
   /** Undefined for a plain file. */
-  #trail: Trail | undefined;
-  /** Where the stream stood when last asked. */
-  #position: TrailPosition | undefined;
-  #segmentSinceMs = 0;
+  readonly #trail: TrailKeeper | undefined;
   /** Asks for the stream's head, oldest first. */
   #headsWanted: { readonly roll: boolean; readonly done: (head: TrailHead) => void }[] = [];
-  #beat: Timer | undefined;
   /** The stream hangs with its thread, and another one has to be begun. */
   #lostTrail = false;
-  #toldTrouble: string | undefined;
-  #shippers: Shipper[] = [];
   readonly #listeners = new Set<(record: AuditRecord) => void>();
   #slot: Slot;
   #state: State = 'ok';
@@ -194,13 +95,12 @@ class FileStream implements AuditFile {
   /** Called once nothing is under way and nothing waits. */
   #drained: (() => void) | undefined;
 
-  constructor(config: AuditConfig, options: AuditStreamOptions, key: string, trail: Trail | undefined) {
+  constructor(config: AuditConfig, options: AuditStreamOptions, key: string, trail: TrailKeeper | undefined) {
     this.#config = config;
     this.#options = options;
     this.#clock = options.clock;
     this.#key = key;
     this.#trail = trail;
-    this.#position = trail?.position;
     this.#slot = this.#takeSlot();
   }
 
@@ -213,17 +113,15 @@ class FileStream implements AuditFile {
   }
 
   get chain(): ChainStatus | undefined {
-    if (this.#trail === undefined) return undefined;
-    const { stream, notary } = this.#trail;
-    const { trouble, last } = notary;
-    const shipped = this.#shippers.map(({ acknowledged }) => acknowledged);
-    return {
-      stream,
-      records: this.#slot.size,
-      checkpointed: last?.size ?? this.#trail.position.size,
-      trouble,
-      shipped,
-    };
+    return this.#trail?.status(this.#slot.size);
+  }
+
+  get size(): number {
+    return this.#slot.size;
+  }
+
+  get sealedSegments(): number {
+    return this.#slot.sealedSegments;
   }
 
   async start(): Promise<void> {
@@ -240,7 +138,10 @@ class FileStream implements AuditFile {
         timer.cancel();
         if (outcome === 0) {
           this.#noticeTornLines();
-          this.#beginTrail();
+          if (this.#trail !== undefined) {
+            this.#trail.begin(this);
+            void this.append(this.#remark(`audit stream opened by process ${process.pid} of ${hostname()}`));
+          }
           resolve();
           return;
         }
@@ -301,13 +202,10 @@ class FileStream implements AuditFile {
       await new Promise<void>((resolve) => (this.#drained = resolve));
     }
     this.#deadline?.cancel();
-    this.#beat?.cancel();
+    this.#trail?.stop();
     for (const resolve of this.#reopenWanted.splice(0)) resolve();
-    await this.#withinDeadline(this.#lastCheckpoint());
-    for (const shipper of this.#shippers) {
-      if (shipper.trouble === undefined) await this.#withinDeadline(shipper.shipped(this.#slot.size));
-      await this.#withinDeadline(shipper.close());
-    }
+    if (this.#state === 'ok') await this.#withinDeadline(this.#trail?.lastCheckpoint(this));
+    await this.#trail?.shipRest(this.#slot.size, (work) => this.#withinDeadline(work));
     await this.#withinDeadline(
       new Promise<void>((resolve) => {
         this.#slot.close(() => {
@@ -329,28 +227,12 @@ class FileStream implements AuditFile {
     });
   }
 
-  /** Over all records, for the anchor to say that the stream has ended. */
-  #lastCheckpoint(): Promise<void> | undefined {
-    const { notary } = this.#trail ?? {};
-    if (notary === undefined || this.#state !== 'ok') return undefined;
-    return new Promise<void>((resolve) => {
-      this.#headsWanted.push({
-        roll: false,
-        done: (head) => void notary.checkpoint(head, true).then(resolve),
-      });
-      this.#next();
-    });
-  }
-
   #takeSlot(): Slot {
     this.#tornSeen = 0;
-    const { path, trail } = this.#config;
+    const { path } = this.#config;
     return takeSlot(this.#key, {
       path: this.#trail?.folder ?? path,
-      trail:
-        this.#trail === undefined
-          ? undefined
-          : { stream: this.#trail.stream, position: this.#position!, segmentBytes: trail!.segmentBytes },
+      trail: this.#trail?.letter,
       sync: this.#config.mode === 'synced',
       shared: this.#options.sharedFile ?? false,
       identityCheckMs: this.#options.identityCheckMs ?? identityCheckMs,
@@ -444,7 +326,7 @@ class FileStream implements AuditFile {
         (this.#clock.monotonic() - batch.firstAtMs) / 1000,
       );
       if (this.#trail === undefined) batch.resolve();
-      else this.#chained(batch);
+      else this.#trail.chained(batch, this);
       if (batch.records !== undefined) this.#tell(batch.records);
     }
     this.#resume();
@@ -509,105 +391,20 @@ class FileStream implements AuditFile {
     return { ...this.#note(reason, 0, 1), status: 200, error: undefined, count: undefined };
   }
 
-  #beginTrail(): void {
-    const trail = this.#trail;
-    if (trail === undefined) return;
-    this.#segmentSinceMs = this.#clock.monotonic();
-    for (const notice of trail.notices) this.#announce('unproven', notice);
-    if (this.#options.tenant !== undefined && this.#options.records === undefined)
-      this.#announce(
-        'unproven',
-        'the keystore has no place for anchors: who rules this node can cut or rewrite the log unnoticed',
-      );
-    void this.append(this.#remark(`audit stream opened by process ${process.pid} of ${hostname()}`));
-    this.#startShipping();
-    this.#startBeat();
+  announce(kind: AuditFault['kind'], detail: string): void {
+    this.#options.onFault({ kind, path: this.#config.path, detail, refused: 0 });
   }
 
-  #startBeat(): void {
-    this.#beat?.cancel();
-    this.#beat = this.#clock.setTimer(this.#config.trail!.checkpointMs, () => {
-      const { segmentAgeMs } = this.#config.trail!;
-      const roll = this.#clock.monotonic() - this.#segmentSinceMs >= segmentAgeMs;
-      const { trouble } = this.#trail!.notary;
-      if (roll || trouble !== undefined || this.#slot.size > this.#position!.size) this.#wantHead(roll);
-      this.#startBeat();
-    });
-    this.#beat.keepAlive(false);
-  }
-
-  #chained(batch: Batch): void {
-    const { size } = this.#slot;
-    for (const shipper of this.#shippers) shipper.grown(size);
-    if (this.#config.trail!.release === 'shipped') this.#releaseShipped(batch, size);
-    else batch.resolve();
-    this.#checkpointIfDue();
-  }
-
-  /** Written, and released once the first target has it. */
-  #releaseShipped(batch: Batch, size: number): void {
-    const timer = this.#clock.setTimer(this.#config.deadlineMs, () => {
-      this.#options.observer?.refused(batch.count);
-      const why = this.#shippers[0]?.trouble ?? 'no acknowledgement in time';
-      batch.reject(this.#unavailable(`recorded, and not released: ${why}`));
-    });
-    void this.#shippers[0]?.shipped(size).then(() => {
-      timer.cancel();
-      batch.resolve();
-    });
-  }
-
-  #startShipping(): void {
-    const { folder, stream } = this.#trail!;
-    this.#shippers = this.#config.trail!.ship.map(
-      (target) =>
-        new Shipper(
-          target,
-          {
-            folder,
-            stream,
-            disk: this.#key,
-            clock: this.#clock,
-            onTrouble: (trouble) =>
-              this.#announce(
-                trouble === undefined ? 'recovered' : 'unshipped',
-                trouble ?? 'records are shipped again',
-              ),
-          },
-          this.#slot.size,
-        ),
-    );
-  }
-
-  #checkpointIfDue(): void {
-    const grown = this.#slot.size - this.#position!.size;
-    if (this.#slot.sealedSegments > 0 || grown >= this.#config.trail!.checkpointRecords)
-      this.#wantHead(false);
-  }
-
-  #wantHead(roll: boolean): void {
-    // One at a time: the next one says all that this one would.
-    if (this.#headsWanted.length > 0 || this.#closing) return;
-    const { notary } = this.#trail!;
-    this.#headsWanted.push({
-      roll,
-      done: (head) => {
-        void notary.checkpoint(head).then(() => this.#tellUnproven(notary.trouble));
-      },
-    });
+  wantHead(roll: boolean, done: (head: TrailHead) => void): void {
+    // The last one of all is asked for while closing, and counts whatever else is on its way.
+    if (this.#headsWanted.length > 0 && !this.#closing) return;
+    this.#headsWanted.push({ roll, done });
     this.#next();
   }
 
-  /** Told once when it begins, and again when it changes. */
-  #tellUnproven(trouble: string | undefined): void {
-    if (trouble === this.#toldTrouble) return;
-    this.#toldTrouble = trouble;
-    if (trouble === undefined) this.#announce('recovered', 'checkpoints are made and anchored again');
-    else this.#announce('unproven', trouble);
-  }
-
-  #announce(kind: AuditFault['kind'], detail: string): void {
-    this.#options.onFault({ kind, path: this.#config.path, detail, refused: 0 });
+  refuse(batch: Batch, why: string): void {
+    this.#options.observer?.refused(batch.count);
+    batch.reject(this.#unavailable(why));
   }
 
   #takeHead({ roll, done }: { roll: boolean; done: (head: TrailHead) => void }): void {
@@ -618,20 +415,19 @@ class FileStream implements AuditFile {
         this.#fail(`new segment failed: ${getSystemErrorName(outcome)}`);
         return;
       }
-      if (roll || head.sealed.length > 0) this.#segmentSinceMs = this.#clock.monotonic();
-      this.#position = head;
+      this.#trail?.headTaken(head, roll);
       done(head);
       this.#resume();
     });
     this.#watch();
   }
 
-  /** Another stream, for the one at hand hangs with its thread: what it still writes must not mix with what comes now. */
+  /** Goes on in another stream of the trail. */
   async #beginAnew(): Promise<void> {
     this.#busy = true;
     this.#busySinceMs = this.#clock.monotonic();
     try {
-      this.#trail = await openTrailOf(this.#config, this.#config.trail!, this.#options, this.#key);
+      await this.#trail!.openAnew();
     } catch (error) {
       this.#busy = false;
       this.#fail(error instanceof SelloError ? (error.detail ?? error.message) : String(error));
@@ -639,10 +435,8 @@ class FileStream implements AuditFile {
     }
     this.#busy = false;
     this.#lostTrail = false;
-    for (const shipper of this.#shippers) void shipper.close();
-    this.#position = this.#trail.position;
     this.#slot = this.#takeSlot();
-    this.#startShipping();
+    this.#trail!.ship(this);
     this.#open();
   }
 

@@ -2,7 +2,7 @@
 export function framed(...parts: readonly Uint8Array[]): Buffer {
   let length = 0;
   for (const part of parts) length += 4 + part.length;
-  const bytes = Buffer.alloc(length);
+  const bytes = Buffer.allocUnsafe(length);
   let at = 0;
   for (const part of parts) {
     at = bytes.writeUInt32BE(part.length, at);

@@ -9,9 +9,11 @@
  * and its stay in memory; nothing bounds what it opens but the life of its master key.
  */
 import { hash } from 'node:crypto';
-import { takeRandom, wipe, type PreparedHmac } from '../crypto/index.ts';
+import { framed, takeRandom, wipe, type PreparedHmac } from '../crypto/index.ts';
+import { eachOf } from '../concurrency.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { CustodyMode, KeyCustody, RecordStore, Unwrapped } from '../keystores/contract.ts';
+import { recordNames, recordsAtOnce, removeRecords } from '../keystores/records.ts';
 import { intermediateIdBytes, type DerivedKeys, type EnvelopeSource } from './envelope.ts';
 import type { VersionRecord } from './keyring-record.ts';
 import { deriveEnvelopeKeys, envelopeKeysOf, prepareEnvelopeKeys } from './material.ts';
@@ -30,9 +32,6 @@ const mostOpened = 4096;
 const renewShare = 0.8;
 /** After a renewal failed, while the old one still serves. */
 const renewAgainMs = 1000;
-const listPage = 1024;
-/** Records read or written at a time. */
-const recordsAtOnce = 16;
 const mostAttempts = 5;
 
 interface Intermediate {
@@ -65,18 +64,8 @@ export function custodyContext(
   keyId: string,
   ...more: Buffer[]
 ): Buffer {
-  const parts = [
-    Buffer.from(`sello custody ${purpose} v1`),
-    Buffer.from(tenant),
-    Buffer.from(keyId, 'hex'),
-    ...more,
-  ];
-  const framed = parts.flatMap((part) => {
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(part.length);
-    return [length, part];
-  });
-  return hash('sha256', Buffer.concat(framed), 'buffer');
+  const label = Buffer.from(`sello custody ${purpose} v1`);
+  return hash('sha256', framed(label, Buffer.from(tenant), Buffer.from(keyId, 'hex'), ...more), 'buffer');
 }
 
 export class CustodyKeys {
@@ -136,48 +125,30 @@ export class CustodyKeys {
   /** Puts every stored intermediate key of a master key under its newest version. */
   async rewrapAll(keyId: string): Promise<void> {
     const { keys, records } = this.#options;
-    let after: string | undefined;
-    do {
-      const page = await records.list(folderOf(keyId), {
-        limit: listPage,
-        ...(after === undefined ? {} : { after }),
-      });
-      await eachOf(page.names, async (name) => {
-        const path = `${folderOf(keyId)}/${name}`;
-        for (let attempt = 1; ; attempt++) {
-          const found = await records.read(path);
-          if (found === undefined) return;
-          const context = custodyContext(
-            'intermediate',
-            this.#options.tenant,
-            keyId,
-            Buffer.from(name, 'hex'),
-          );
-          const [wrapped] = await keys.rewrap(keyId, [{ wrapped: found.value, context }]);
-          try {
-            await records.write(path, wrapped!, found.revision);
-            return;
-          } catch (error) {
-            if (!hasCode(error, 'SELLO_RECORD_CONFLICT') || attempt === mostAttempts) throw error;
-          }
+    const folder = folderOf(keyId);
+    const names: string[] = [];
+    for await (const name of recordNames(records, folder)) names.push(name);
+    await eachOf(names, recordsAtOnce, async (name) => {
+      const path = `${folder}/${name}`;
+      const context = custodyContext('intermediate', this.#options.tenant, keyId, Buffer.from(name, 'hex'));
+      for (let attempt = 1; ; attempt++) {
+        const found = await records.read(path);
+        if (found === undefined) return;
+        const [wrapped] = await keys.rewrap(keyId, [{ wrapped: found.value, context }]);
+        try {
+          await records.write(path, wrapped!, found.revision);
+          return;
+        } catch (error) {
+          if (!hasCode(error, 'SELLO_RECORD_CONFLICT') || attempt === mostAttempts) throw error;
         }
-      });
-      after = page.more ? page.names.at(-1) : undefined;
-    } while (after !== undefined);
+      }
+    });
   }
 
   /** Ends all stored intermediate keys of a master key that ends. */
   async removeAll(keyId: string): Promise<void> {
     this.forget(keyId);
-    const { records } = this.#options;
-    for (;;) {
-      const { names } = await records.list(folderOf(keyId), { limit: listPage });
-      if (names.length === 0) return;
-      await eachOf(names, async (name) => {
-        const found = await records.read(`${folderOf(keyId)}/${name}`);
-        if (found !== undefined) await records.delete(`${folderOf(keyId)}/${name}`, found.revision);
-      });
-    }
+    await removeRecords(this.#options.records, folderOf(keyId));
   }
 
   /** Nothing of this key stays in memory. */
@@ -421,12 +392,4 @@ function folderOf(keyId: string): string {
 
 function placeOf(keyId: string, id: Buffer): string {
   return `${keyId}/${id.toString('hex')}`;
-}
-
-async function eachOf<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const waiting = [...items];
-  const lane = async (): Promise<void> => {
-    for (let item = waiting.pop(); item !== undefined; item = waiting.pop()) await work(item);
-  };
-  await Promise.all(Array.from({ length: recordsAtOnce }, lane));
 }

@@ -18,6 +18,7 @@ import {
   aeadSealInto,
   aeadTagBytes,
   equalSecrets,
+  framed,
   takeRandom,
   wipe,
   type Aead,
@@ -166,15 +167,11 @@ const contextLabel = Buffer.from('sello key envelope context v1');
  * length before it. Never empty, and no two sets of values give the same bytes.
  */
 export function innerContext(tenant: string, keyId: Buffer, face: SealingFace, context: Uint8Array): Buffer {
-  const parts = [contextLabel, Buffer.from(tenant), keyId, Buffer.from(face), context];
-  const bytes = Buffer.allocUnsafe(parts.reduce((sum, part) => sum + 4 + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    offset = bytes.writeUInt32BE(part.length, offset);
-    bytes.set(part, offset);
-    offset += part.length;
-  }
-  return hash('sha256', bytes, 'buffer');
+  return hash(
+    'sha256',
+    framed(contextLabel, Buffer.from(tenant), keyId, Buffer.from(face), context),
+    'buffer',
+  );
 }
 
 const sourceNumbers = { version: 0, wrapped: 1, intermediate: 2 } as const;

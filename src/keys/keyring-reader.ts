@@ -12,11 +12,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { takeRandom } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, RecordStore, StoredRecord } from '../keystores/contract.ts';
+import { recordNames } from '../keystores/records.ts';
 import { CustodyHead, isCustodyHead, parseCustodyHead } from './custody-head.ts';
 import { keyIdBytes } from './envelope.ts';
 import { formatKeyring, parseKeyring, type KeyringRecord, type VersionRecord } from './keyring-record.ts';
 import type { MasterKey } from './material.ts';
 import type { KeyName } from './names.ts';
+import { isPlaceholder, parsePlaceholder, Placeholder } from './placeholder.ts';
 import { parseStoredKey } from './stored-key.ts';
 import type { Change } from './transitions.ts';
 
@@ -46,8 +48,6 @@ export interface Found {
   /** What stands at the key's own place. */
   readonly first: First | undefined;
 }
-
-const listPage = 1024;
 
 /** Before a keyring is called older than it was. */
 const secondLookMs = 250;
@@ -129,15 +129,7 @@ export class KeyringReader {
     const readMs = performance.now();
     if (this.#acceptedAt === 0) this.#acceptedAt = (await this.#readAcceptance()) || 1;
     const names = new Set<string>();
-    let after: string | undefined;
-    do {
-      const page = await records.list(keyringFolder, {
-        limit: listPage,
-        ...(after === undefined ? {} : { after }),
-      });
-      for (const name of page.names) names.add(name);
-      after = page.more ? page.names.at(-1) : undefined;
-    } while (after !== undefined);
+    for await (const name of recordNames(records, keyringFolder)) names.add(name);
     // What was seen once is looked for again: a record that vanished is not "no keyring".
     for (const name of this.#seen.keys()) names.add(name);
     this.#index = names;
@@ -161,7 +153,15 @@ export class KeyringReader {
     try {
       record = found === undefined ? undefined : parseKeyring(found.value);
       if (recorded) checkSeen(seen, record);
-      this.#checkValue(record, first);
+      const apart = whyApart(record, first);
+      if (apart !== undefined && !isSecondLook && this.hasRecords) {
+        first?.wipe();
+        // It has a keyring that this process has not heard of yet; or the two were read at once, and written in between.
+        this.expectRecord(name);
+        if (recorded) await delay(secondLookMs);
+        return await this.find(name, recorded);
+      }
+      if (apart !== undefined) throw unreadable(apart);
     } catch (error) {
       first?.wipe();
       if (!hasCode(error, 'SELLO_KEYRING_ROLLED_BACK')) throw error;
@@ -215,25 +215,6 @@ export class KeyringReader {
       });
     }
     return { ...known, versions };
-  }
-
-  /** A keyring belongs to one value. */
-  #checkValue(record: KeyringRecord | undefined, first: First | undefined): void {
-    if (record === undefined || record.state === 'deleting') return;
-    if (record.state === 'deleted') {
-      if (first !== undefined)
-        throw unreadable(
-          'the key was deleted, and a value is at its place again: delete it once more, or restore its keyring',
-        );
-      return;
-    }
-    if (first === undefined) {
-      if (record.state !== 'creating') throw unreadable('the value of version 1 is gone, its keyring is not');
-      return;
-    }
-    // A keyring of the Transit face that was begun is looked at by who settles it.
-    if (record.state === 'creating' && record.transit !== undefined) return;
-    if (!isOfRecord(record, first)) throw unreadable('the value is not the one its keyring was made for');
   }
 
   /** @throws SelloError SELLO_KEYRING_ROLLED_BACK when `record` is older than one seen before */
@@ -308,6 +289,21 @@ export class KeyringReader {
   }
 }
 
+/** A keyring belongs to one value. @returns why these two are not each other's */
+function whyApart(record: KeyringRecord | undefined, first: First | undefined): string | undefined {
+  if (record === undefined) return first instanceof Placeholder ? 'its keyring is gone' : undefined;
+  if (record.state === 'deleting') return undefined;
+  if (record.state === 'deleted')
+    return first === undefined
+      ? undefined
+      : 'the key was deleted, and a value is at its place again: delete it once more, or restore its keyring';
+  if (first === undefined)
+    return record.state === 'creating' ? undefined : 'the value of version 1 is gone, its keyring is not';
+  // A keyring of the Transit face that was begun is looked at by who settles it.
+  if (record.state === 'creating' && record.transit !== undefined) return undefined;
+  return isOfRecord(record, first) ? undefined : 'the value is not the one its keyring was made for';
+}
+
 /** Whether a keyring was made for this value. */
 export function isOfRecord({ id, valueFingerprint, versions }: KeyringRecord, first: First): boolean {
   const { custody, fingerprint } = versions[0]!;
@@ -376,7 +372,7 @@ function digestOf(record: KeyringRecord): string {
 /** Takes `value` over. */
 function parsed(value: Buffer): MasterKey {
   try {
-    return parseStoredKey(value);
+    return isPlaceholder(value) ? parsePlaceholder(value) : parseStoredKey(value);
   } finally {
     value.fill(0);
   }

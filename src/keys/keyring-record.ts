@@ -88,12 +88,12 @@ export interface KeyringRecord {
   /** Seconds since the epoch: when the next rotation is due. 0 without a schedule. */
   readonly rotateAt: number;
   readonly deletion?: Deletion | undefined;
-  /** The last holds (restraint.ts) that were written into it, by their ids: none is written twice, whatever came after it. */
-  readonly holds?: readonly string[] | undefined;
   /** Of the value at the key's own place, where that is no version: it holds the HMAC key alone. */
   readonly valueFingerprint?: string | undefined;
   /** None: {@link defaultTransitSettings}. */
   readonly transit?: TransitSettings | undefined;
+  /** The last holds (restraint.ts) that were written into it, by their ids: none is written twice, whatever came after it. */
+  readonly holds?: readonly string[] | undefined;
 }
 
 /** Ids of holds that a record remembers. */
@@ -141,7 +141,6 @@ export function parseKeyring(value: Buffer): KeyringRecord {
   if (versions.length > 0 && minDecryptionVersion > versions.length) throw unreadable('minDecryptionVersion');
   if ((deletion !== undefined) !== (record.state === 'pending-deletion')) throw unreadable('deletion');
   if (deletion !== undefined && !isDeletion(deletion)) throw unreadable('deletion');
-  if (record.holds !== undefined && !isHoldList(record.holds)) throw unreadable('holds');
   const { valueFingerprint } = record;
   const isPlain = valueFingerprint === undefined;
   if (!isPlain && (typeof valueFingerprint !== 'string' || !fingerprintPattern.test(valueFingerprint)))
@@ -151,13 +150,14 @@ export function parseKeyring(value: Buffer): KeyringRecord {
     throw unreadable('valueFingerprint');
   if (record.transit !== undefined && !isTransitSettings(record.transit, versions.length))
     throw unreadable('transit');
+  if (record.holds !== undefined && !isHoldList(record.holds)) throw unreadable('holds');
   const { format: _, ...rest } = record;
   return rest as KeyringRecord;
 }
 
-const hexId = new RegExp(`^[0-9a-f]{${2 * keyIdBytes}}$`);
+export const hexId = new RegExp(`^[0-9a-f]{${2 * keyIdBytes}}$`);
 const fingerprintPattern = /^[0-9a-f]{32}$/;
-const keyStates: ReadonlySet<KeyState> = new Set([
+export const keyStates: ReadonlySet<KeyState> = new Set([
   'enabled',
   'disabled',
   'pending-deletion',
@@ -165,7 +165,12 @@ const keyStates: ReadonlySet<KeyState> = new Set([
   'deleting',
   'deleted',
 ]);
-const versionStates: ReadonlySet<VersionState> = new Set(['enabled', 'disabled', 'compromised', 'destroyed']);
+export const versionStates: ReadonlySet<VersionState> = new Set([
+  'enabled',
+  'disabled',
+  'compromised',
+  'destroyed',
+]);
 const placePattern = /^[0-9a-z.]{1,64}$/;
 
 function isVersion(value: unknown): value is VersionRecord {
@@ -198,14 +203,6 @@ function isDeletion(value: unknown): value is Deletion {
   return isCount(after) && isCount(requestedAt) && typeof by === 'string';
 }
 
-function isHoldList(value: unknown): value is readonly string[] {
-  return (
-    Array.isArray(value) &&
-    value.length <= rememberedHolds &&
-    value.every((id) => typeof id === 'string' && /^[0-9a-f]{64}$/.test(id))
-  );
-}
-
 function isTransitSettings(value: unknown, versions: number): value is TransitSettings {
   if (typeof value !== 'object' || value === null) return false;
   const { deletionAllowed, derived, minEncryptionVersion } = value as Partial<TransitSettings>;
@@ -218,7 +215,16 @@ function isTransitSettings(value: unknown, versions: number): value is TransitSe
   );
 }
 
-function isCount(value: unknown): value is number {
+function isHoldList(value: unknown): value is readonly string[] {
+  return (
+    Array.isArray(value) &&
+    value.length <= rememberedHolds &&
+    value.every((id) => typeof id === 'string' && /^[0-9a-f]{64}$/.test(id))
+  );
+}
+
+/** A whole number, not negative. */
+export function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 

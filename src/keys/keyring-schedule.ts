@@ -4,9 +4,11 @@
  */
 import { hasCode } from '../errors.ts';
 import type { RecordStore } from '../keystores/contract.ts';
+import { recordNames } from '../keystores/records.ts';
 import { parseKeyring, type KeyringRecord } from './keyring-record.ts';
 import { pathOf } from './keyring-reader.ts';
 import type { KeyName } from './names.ts';
+import { isDue } from './transitions.ts';
 
 /** What is to be done with a key now. */
 export interface DueWork {
@@ -15,7 +17,6 @@ export interface DueWork {
 }
 
 const folder = 'scheduled';
-const listPage = 1024;
 
 export class KeyringSchedule {
   readonly #records: RecordStore;
@@ -27,27 +28,18 @@ export class KeyringSchedule {
   /** Keys for which something is due. Marks that no keyring needs any more are removed. */
   async due(nowSeconds: number): Promise<DueWork[]> {
     const due: DueWork[] = [];
-    let after: string | undefined;
-    do {
-      const page = await this.#records.list(folder, {
-        limit: listPage,
-        ...(after === undefined ? {} : { after }),
-      });
-      for (const text of page.names) {
-        const name = text as KeyName;
-        const record = await this.#read(name);
-        if (record === undefined || !isScheduled(record)) {
-          await this.#unmark(name);
-          continue;
-        }
-        const { deletion, rotateAt, state } = record;
-        if (state === 'deleting' || (deletion !== undefined && nowSeconds >= deletion.after))
-          due.push({ name, kind: 'delete' });
-        else if (state === 'enabled' && rotateAt !== 0 && nowSeconds >= rotateAt)
-          due.push({ name, kind: 'rotate' });
+    for await (const text of recordNames(this.#records, folder)) {
+      const name = text as KeyName;
+      const record = await this.#read(name);
+      if (record === undefined || !isScheduled(record)) {
+        await this.#unmark(name);
+        continue;
       }
-      after = page.more ? page.names.at(-1) : undefined;
-    } while (after !== undefined);
+      const { deletion, state } = record;
+      if (state === 'deleting' || (deletion !== undefined && nowSeconds >= deletion.after))
+        due.push({ name, kind: 'delete' });
+      else if (isDue(record, nowSeconds)) due.push({ name, kind: 'rotate' });
+    }
     return due;
   }
 

@@ -5,6 +5,7 @@
 import { takeRandom } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { KeyCustody, Keystore } from '../keystores/contract.ts';
+import { removeRecords } from '../keystores/records.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
 import { CustodyHead, formatCustodyHead } from './custody-head.ts';
 import { CustodyKeys, custodyContext } from './custody-keys.ts';
@@ -16,6 +17,7 @@ import {
   KeyringReader,
   newKeyring,
   pathOf,
+  unreadable,
   type First,
   type KeyringReaderOptions,
 } from './keyring-reader.ts';
@@ -32,6 +34,7 @@ import { isScheduled, KeyringSchedule, type DueWork } from './keyring-schedule.t
 import { MasterKey, masterKeyBytes, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
 import { isOfKey, leavesNothingToSeal, restrictsMore, type Hold } from './restraint.ts';
+import { formatPlaceholder, Placeholder } from './placeholder.ts';
 import { formatStoredKey } from './stored-key.ts';
 import {
   addVersion,
@@ -45,7 +48,6 @@ import {
   type KeyChange,
 } from './transitions.ts';
 
-const listPage = 1024;
 /** When two change one keyring at once. */
 const mostAttempts = 5;
 /** A key that is not finished after this long never will be by who began it. */
@@ -156,7 +158,7 @@ export class KeyringStore {
     by: Change,
   ): Promise<void> {
     const key = MasterKey.generate({ ...facts, createdAt: instantOf(by.at), createdBy: by.by });
-    const value = key.placeholder(facts);
+    const value = Placeholder.of(key, facts);
     try {
       const version = await this.#storeVersion(id, 1, key, by);
       const valueFingerprint = value.fingerprint(Buffer.from(id, 'hex'));
@@ -194,7 +196,7 @@ export class KeyringStore {
       if (hasCode(error, 'SELLO_KEY_EXISTS')) await keys.delete(id).catch(() => undefined);
       throw error;
     }
-    await this.#placeHead(name, head);
+    await this.#place(name, head);
   }
 
   /** Puts the value to a keyring of the Transit face that was begun. @returns false when there is none */
@@ -206,33 +208,32 @@ export class KeyringStore {
     const { custody } = this.#store;
     if (custody === undefined) {
       const key = await this.reader.readVersion(record, record.versions[0]!);
-      const value = key.placeholder({ ...facts, algorithm: key.algorithm });
+      const value = Placeholder.of(key, { ...facts, algorithm: key.algorithm });
       try {
         await this.#placeValue(name, value);
       } finally {
         key.wipe();
         value.wipe();
       }
-    } else await this.#placeHead(name, await this.#newHead(record.id, facts, custody.keys));
+    } else await this.#place(name, await this.#newHead(record.id, facts, custody.keys));
     return true;
   }
 
-  async #placeValue(name: KeyName, value: MasterKey): Promise<void> {
-    const stored = formatStoredKey(value);
+  async #placeValue(name: KeyName, value: Placeholder): Promise<void> {
+    const stored = formatPlaceholder(value);
     try {
-      await this.#store.create(name, stored);
-    } catch (error) {
-      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error; // somebody else finished it
+      await this.#place(name, stored);
     } finally {
       stored.fill(0);
     }
   }
 
-  async #placeHead(name: KeyName, head: Buffer): Promise<void> {
+  /** Puts what belongs at a key's own place, unless somebody else has finished it. */
+  async #place(name: KeyName, stored: Buffer): Promise<void> {
     try {
-      await this.#store.create(name, head);
+      await this.#store.create(name, stored);
     } catch (error) {
-      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error; // somebody else finished it
+      if (!hasCode(error, 'SELLO_KEY_EXISTS')) throw error;
     }
   }
 
@@ -244,11 +245,11 @@ export class KeyringStore {
       if (first === undefined || record === undefined) throw new SelloError('SELLO_KEY_NOT_FOUND');
       if (record.state !== 'creating') return record;
       try {
-        const settled = await this.#change(name, by, async (begun, value) =>
-          isOfRecord(begun, value)
-            ? next(begun, by, {})
-            : { ...newKeyring(value, by), generation: begun.generation + 1 },
-        );
+        const settled = await this.#change(name, by, async (begun, value) => {
+          if (isOfRecord(begun, value)) return next(begun, by, {});
+          if (value instanceof Placeholder) throw unreadable('the value is of another keyring');
+          return { ...newKeyring(value, by), generation: begun.generation + 1 };
+        });
         return settled!;
       } catch (error) {
         if (!hasCode(error, 'SELLO_RECORD_CONFLICT') || attempt === mostAttempts) throw error;
@@ -618,18 +619,8 @@ export class KeyringStore {
     };
   }
 
-  async #removeVersions(id: string): Promise<void> {
-    const folder = `versions/${id}`;
-    for (;;) {
-      const { names } = await this.#store.records!.list(folder, { limit: listPage });
-      if (names.length === 0) return;
-      for (const name of names) {
-        const found = await this.#store.records!.read(`${folder}/${name}`);
-        if (found === undefined) continue;
-        found.value.fill(0);
-        await this.#store.records!.delete(`${folder}/${name}`, found.revision);
-      }
-    }
+  #removeVersions(id: string): Promise<void> {
+    return removeRecords(this.#store.records!, `versions/${id}`);
   }
 }
 

@@ -28,8 +28,6 @@ const envelopeLabel = Buffer.from('sello key envelope v1\0');
 const envelopeMessageBytes = 4 + envelopeLabel.length + envelopeSeedBytes + 4;
 const envelopeOutputBits = 512;
 
-const placeholderLabel = Buffer.from('sello key placeholder v1');
-
 export interface KeyFacts {
   readonly algorithm: KeyAlgorithm;
   readonly createdAt: Instant;
@@ -90,19 +88,6 @@ export class MasterKey implements KeyFacts {
       return new MasterKey(key, macKey, facts);
     } finally {
       wipe(macKey);
-    }
-  }
-
-  /**
-   * What stands at the own place of a key whose first version lies elsewhere: this one's HMAC key, and bytes that follow from this
-   * version's and lead nowhere. The same each time, so that several can write it.
-   */
-  placeholder(facts: KeyFacts): MasterKey {
-    const key = hmacSha256(this.#key(), placeholderLabel);
-    try {
-      return new MasterKey(key, this.#macKey(), facts);
-    } finally {
-      wipe(key);
     }
   }
 

@@ -4,12 +4,12 @@
  */
 import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, RecordStore } from '../keystores/contract.ts';
+import { recordNames } from '../keystores/records.ts';
 import { isCustodyHead } from './custody-head.ts';
 import { parseKeyring } from './keyring-record.ts';
 import { pathOf } from './keyring-reader.ts';
+import { isScheduled, KeyringSchedule } from './keyring-schedule.ts';
 import type { KeyName } from './names.ts';
-
-const listPage = 1024;
 
 /** @throws SelloError SELLO_KEYRING_UNSUPPORTED, SELLO_KEY_EXISTS when the target has a keyring of another key of this name */
 export async function moveKeyring(from: Keystore, to: Keystore, name: KeyName): Promise<void> {
@@ -30,9 +30,9 @@ export async function moveKeyring(from: Keystore, to: Keystore, name: KeyName): 
     });
   if (known?.id === record.id && known.generation >= record.generation) return;
   await moveVersions(from.records!, to.records, `versions/${record.id}`);
+  // Before the keyring, as everywhere: a run that is stopped here is not taken for done.
+  if (isScheduled(record)) await new KeyringSchedule(to.records).mark(name);
   await to.records.write(path, found.value, there?.revision ?? 0);
-  if (record.rotateAt !== 0 || record.deletion !== undefined)
-    await ensure(to.records, `scheduled/${name}`, Buffer.from('1'));
 }
 
 /** A key whose bytes are with a custodian cannot be copied. @throws SelloError SELLO_KEYRING_UNSUPPORTED */
@@ -41,17 +41,12 @@ export function refuseCustody(value: Buffer): void {
 }
 
 async function moveVersions(from: RecordStore, to: RecordStore, folder: string): Promise<void> {
-  let after: string | undefined;
-  do {
-    const page = await from.list(folder, { limit: listPage, ...(after === undefined ? {} : { after }) });
-    for (const place of page.names) {
-      const version = await from.read(`${folder}/${place}`);
-      if (version === undefined) continue;
-      await ensure(to, `${folder}/${place}`, version.value);
-      version.value.fill(0);
-    }
-    after = page.more ? page.names.at(-1) : undefined;
-  } while (after !== undefined);
+  for await (const place of recordNames(from, folder)) {
+    const version = await from.read(`${folder}/${place}`);
+    if (version === undefined) continue;
+    await ensure(to, `${folder}/${place}`, version.value);
+    version.value.fill(0);
+  }
 }
 
 /** What an earlier run wrote is there already. */

@@ -3,7 +3,15 @@
  * in it but the token of a hold that is over.
  */
 import { isName, type KeyName } from './names.ts';
-import { maxVersions, type KeyState, type VersionState } from './keyring-record.ts';
+import {
+  hexId,
+  isCount,
+  keyStates,
+  maxVersions,
+  versionStates,
+  type KeyState,
+  type VersionState,
+} from './keyring-record.ts';
 import type { Hold, HoldChange, ToldState } from './restraint.ts';
 import { mostSpanSeconds } from './transitions.ts';
 
@@ -16,17 +24,6 @@ export type PeerItem =
 /** An identity is 64 characters; a person's name is bounded where it comes from. */
 const maxByLength = 512;
 const hex256 = /^[0-9a-f]{64}$/;
-const hexId = /^[0-9a-f]{32}$/;
-
-const keyStates: readonly KeyState[] = [
-  'enabled',
-  'disabled',
-  'pending-deletion',
-  'creating',
-  'deleting',
-  'deleted',
-];
-const versionStates: readonly VersionState[] = ['enabled', 'disabled', 'compromised', 'destroyed'];
 
 /** Of another replica, or of a file: nothing is taken that is not exactly of this form. */
 export function parsePeerItem(value: unknown): PeerItem | undefined {
@@ -81,9 +78,9 @@ function parseState(value: unknown): ToldState | undefined {
   if (!isCount(createdAt) || !isCount(generation) || !isCount(minDecryptionVersion)) return undefined;
   if (minDecryptionVersion > maxVersions) return undefined;
   if (typeof crossFace !== 'boolean' || typeof rewrapOnly !== 'boolean') return undefined;
-  if (!keyStates.includes(state as KeyState)) return undefined;
+  if (!keyStates.has(state as KeyState)) return undefined;
   if (!Array.isArray(versions) || versions.length > maxVersions) return undefined;
-  if (!versions.every((each) => versionStates.includes(each as VersionState))) return undefined;
+  if (!versions.every((each) => versionStates.has(each as VersionState))) return undefined;
   return {
     id,
     createdAt,
@@ -108,10 +105,6 @@ function isKey(value: unknown): value is KeyName {
 
 function isHex256(value: unknown): value is string {
   return typeof value === 'string' && hex256.test(value);
-}
-
-function isCount(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
 function isVersionNumber(value: unknown): value is number {

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Face } from '../access/operations.ts';
 import type { CacheConfig } from '../config/model.ts';
 import { inSpan } from '../correlation.ts';
+import { eachOf } from '../concurrency.ts';
 import { wipe } from '../crypto/index.ts';
 import { hasCode, SelloError } from '../errors.ts';
 import type { Keystore, ListOptions, NamePage, RecordStore } from '../keystores/index.ts';
@@ -67,6 +68,17 @@ export interface TenantKeysOptions {
   readonly onSettled?: (id: string) => void;
 }
 
+/** Versions of a key as callers may name them. */
+export interface VersionRange {
+  /** Ciphertexts of lower ones are refused. */
+  readonly least: number;
+  readonly latest: number;
+  /** Who names a version to seal with may name no lower one. 0: as {@link least}. */
+  readonly leastSealing: number;
+  /** Of the newest. */
+  readonly algorithm: KeyAlgorithm;
+}
+
 /** Peers that are known, and those that took what this process had to tell. */
 export interface SpreadCount {
   readonly known: number;
@@ -80,15 +92,6 @@ export type ChangeOutcome =
   | { readonly hold: Hold; readonly token: string; readonly isKnown: boolean }
   /** Holds were taken back that the store had not seen. */
   | { readonly withdrawn: readonly Hold[] };
-
-/** Versions of a key as callers may name them. */
-export interface VersionRange {
-  /** Ciphertexts of lower ones are refused. */
-  readonly least: number;
-  readonly latest: number;
-  /** Who names a version to seal with may name no lower one. 0: as {@link least}. */
-  readonly leastSealing: number;
-}
 
 /** One of a batch to rewrap. */
 export interface RewrapItem {
@@ -195,12 +198,7 @@ export class TenantKeys {
     // Also where the store cannot be asked: a key that was loaded while a hold came in.
     this.restraints.applyAll();
     await this.#keyrings.reader.refreshIndex().catch(() => undefined);
-    const waiting = this.#cache.entries();
-    const work = async (): Promise<void> => {
-      for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop())
-        await this.#compare(...entry);
-    };
-    await Promise.all(Array.from({ length: revalidatedAtOnce }, work));
+    await eachOf(this.#cache.entries(), revalidatedAtOnce, ([name, key]) => this.#compare(name, key));
   }
 
   async #compare(name: KeyName, key: Keyring): Promise<void> {
@@ -403,6 +401,16 @@ export class TenantKeys {
   /** @throws SelloError SELLO_CIPHERTEXT_NOT_AUTHENTIC, and what the state of key and version refuses */
   unwrap(name: KeyName, ciphertext: Buffer, context: Buffer, face: Face = 'kes'): Buffer | Promise<Buffer> {
     return this.#with(name, (key) => this.#open(name, key, ciphertext, context, face, false));
+  }
+
+  /** As {@link unwrap}, for a data key that seals nothing more and leaves to nobody: what opens for rewrapping alone opens here. */
+  unwrapToRewrap(
+    name: KeyName,
+    ciphertext: Buffer,
+    context: Buffer,
+    face: Face = 'kes',
+  ): Buffer | Promise<Buffer> {
+    return this.#with(name, (key) => this.#open(name, key, ciphertext, context, face, true));
   }
 
   /** All or nothing: one that does not open fails the batch, and nothing of it is released. */
@@ -811,6 +819,15 @@ export class TenantKeys {
   }
 }
 
+function rangeOf({ first, record }: Keyring): VersionRange {
+  return {
+    algorithm: record?.versions.at(-1)?.algorithm ?? first.algorithm,
+    least: record?.minDecryptionVersion ?? 1,
+    latest: record?.versions.length ?? 1,
+    leastSealing: record?.transit?.minEncryptionVersion ?? 0,
+  };
+}
+
 /** Which holds a change is the opposite of. */
 function takesBack(change: KeyChange): ((held: HoldChange) => boolean) | undefined {
   switch (change.kind) {
@@ -840,14 +857,6 @@ function refuseNothingNew({ stored, first }: Keyring, change: HoldChange, by: Ch
 
 function isRecord(value: unknown): value is KeyringRecord {
   return typeof value === 'object' && value !== null && 'generation' in value && 'versions' in value;
-}
-
-function rangeOf({ record }: Keyring): VersionRange {
-  return {
-    least: record?.minDecryptionVersion ?? 1,
-    latest: record?.versions.length ?? 1,
-    leastSealing: record?.transit?.minEncryptionVersion ?? 0,
-  };
 }
 
 async function wipeAll(opened: readonly (Buffer | Promise<Buffer>)[]): Promise<void> {

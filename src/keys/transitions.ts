@@ -88,7 +88,7 @@ export function applyChange(record: KeyringRecord, change: KeyChange, by: Change
       return next(record, by, { minDecryptionVersion: change.version });
     }
     case 'set-min-encryption-version': {
-      if (change.version > 0) versionOf(record, change.version);
+      if (change.version !== 0) versionOf(record, change.version);
       const sealing = sealingVersion(record)?.version ?? record.versions.length;
       if (change.version > sealing)
         throw refused(`version ${String(sealing)} seals: it could not be named any more`);
@@ -192,21 +192,27 @@ function setVersion(
 }
 
 /** Whether a version besides this one can seal what may be opened. */
-export function hasOtherSealing({ minDecryptionVersion, versions }: KeyringRecord, number: number): boolean {
-  return versions.some(
-    ({ version, state }) => version !== number && version >= minDecryptionVersion && state === 'enabled',
+export function hasOtherSealing(record: KeyringRecord, number: number): boolean {
+  const least = leastSealing(record);
+  return record.versions.some(
+    ({ version, state }) => version !== number && version >= least && state === 'enabled',
   );
+}
+
+/** What a lower version sealed could not be opened, or nobody may name it. */
+function leastSealing({ minDecryptionVersion, transit }: KeyringRecord): number {
+  return Math.max(minDecryptionVersion, transit?.minEncryptionVersion ?? 0);
 }
 
 function withVersion(record: KeyringRecord, by: Change, changed: VersionRecord): KeyringRecord {
   const versions = record.versions.map((version) =>
     version.version === changed.version ? changed : version,
   );
-  const { minDecryptionVersion } = record;
   const sealing = sealingVersion({ ...record, versions });
-  if (sealing !== undefined && sealing.version < minDecryptionVersion)
+  const least = leastSealing(record);
+  if (sealing !== undefined && sealing.version < least)
     throw refused(
-      `version ${String(sealing.version)} would seal, and the minimum for opening is ${String(minDecryptionVersion)}`,
+      `version ${String(sealing.version)} would seal, and the minimum for ${least === record.minDecryptionVersion ? 'opening' : 'sealing'} is ${String(least)}`,
     );
   return next(record, by, { versions });
 }

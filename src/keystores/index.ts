@@ -25,6 +25,7 @@ export {
   type SignerKey,
   type StoredRecord,
 } from './contract.ts';
+export { recordNames, recordsAtOnce, removeRecord, removeRecords } from './records.ts';
 export {
   backupFileKeystore,
   checkFileBackup,

@@ -3,6 +3,7 @@
  * is there already is recognised by its bytes. Every key of the source is counted under exactly one outcome.
  */
 import { equalSecrets, wipe } from '../crypto/index.ts';
+import { eachOf } from '../concurrency.ts';
 import { SelloError, hasCode, type ErrorCode } from '../errors.ts';
 import type { KeyName } from '../keys/names.ts';
 import type { Keystore } from './contract.ts';
@@ -103,28 +104,6 @@ async function* pages(from: Keystore, prefix: string, exact: boolean): AsyncGene
     if (after === undefined)
       throw new SelloError('SELLO_STORE_FAILED', { detail: 'an empty page that is not the last' });
   }
-}
-
-/** Stops at the first error, once what is under way has ended. */
-async function eachOf<T>(
-  items: readonly T[],
-  concurrency: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  let next = 0;
-  let stopped = false;
-  const lane = async (): Promise<void> => {
-    while (next < items.length && !stopped) {
-      try {
-        await work(items[next++]!);
-      } catch (error) {
-        stopped = true;
-        throw error;
-      }
-    }
-  };
-  const lanes = await Promise.allSettled(Array.from({ length: Math.min(concurrency, items.length) }, lane));
-  for (const result of lanes) if (result.status === 'rejected') throw result.reason;
 }
 
 async function migrateKey(

@@ -212,7 +212,7 @@ export class VaultKvKeystore implements Keystore {
     await this.vault.close();
   }
 
-  async #readStored(name: KeyName): Promise<Buffer> {
+  async #readStored(name: KeyName, isSecondLook = false): Promise<Buffer> {
     const { path, field, hasVersions } = this.#layout;
     let stored: Buffer | undefined;
     try {
@@ -227,6 +227,8 @@ export class VaultKvKeystore implements Keystore {
         throw unreadable('version 1 is deleted or destroyed in Vault', error);
       if (!isVaultProblem(error, 'absent')) throw error;
       if (hasVersions && (await this.#exists(name))) {
+        // It may have been made between the two questions.
+        if (!isSecondLook) return this.#readStored(name, true);
         throw unreadable('version 1 is gone: more versions were written than max_versions keeps', error);
       }
       throw new SelloError('SELLO_KEY_NOT_FOUND');

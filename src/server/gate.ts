@@ -92,6 +92,24 @@ export class Gate {
     return this.#inFlight > this.runtime.config.limits.maxRequestsInFlight;
   }
 
+  /**
+   * Takes a place for one request of a tenant's, once {@link admit} has let it in.
+   * @returns what gives the place back
+   * @throws SelloError SELLO_RATE_LIMITED; SELLO_AUDIT_UNAVAILABLE while the tenant's audit trail cannot be written
+   */
+  async enter({ audit, quota }: Tenant): Promise<() => void> {
+    if (this.overloaded) throw new SelloError('SELLO_RATE_LIMITED');
+    if (!quota.enter(performance.now())) {
+      await quota.holdRefusal();
+      throw new SelloError('SELLO_RATE_LIMITED');
+    }
+    if (audit.trouble !== undefined) {
+      quota.leave();
+      throw new SelloError('SELLO_AUDIT_UNAVAILABLE');
+    }
+    return () => quota.leave();
+  }
+
   /** Judges a request. Each call needs one {@link leave} when the request has been answered. */
   admit(raw: RawRequest): Admission {
     this.#inFlight++;

@@ -5,7 +5,7 @@
 import { fastify, type FastifyInstance, type FastifyServerFactory } from 'fastify';
 import { constants as cryptoConstants, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import http2, {
   type Http2SecureServer,
   type Http2ServerRequest,
@@ -68,6 +68,19 @@ export function secureContextOptions(
       cause,
     });
   }
+}
+
+/** What Node's HTTP/1.1 server bounds on every listener that needs a certificate. */
+export function http1Options(limits: LimitsConfig): ServerOptions {
+  return {
+    maxHeaderSize: limits.maxHeaderBytes,
+    // Node refuses one that is longer than the whole request may take.
+    headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.idleTimeoutMs,
+    connectionsCheckingInterval: 1000,
+    requireHostHeader: true,
+  };
 }
 
 export interface ListenerDependencies {
@@ -212,14 +225,9 @@ export class KeyListener {
         Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
         Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
         http1Options: {
-          maxHeaderSize: limits.maxHeaderBytes,
-          // Node refuses one that is longer than the whole request may take.
-          headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
+          ...http1Options(limits),
           // Ours (#endSlowRequests), because Node's knows no exception for requests that are streams.
           requestTimeout: 0,
-          keepAliveTimeout: limits.idleTimeoutMs,
-          connectionsCheckingInterval: 1000,
-          requireHostHeader: true,
         },
       } as http2.SecureServerOptions);
     const server = this.#useCertificate(secureContextOptions(this.#config.tls), create);

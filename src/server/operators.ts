@@ -29,7 +29,7 @@ import type { Config, LimitsConfig, OperatorsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
 import type { LoginOutcome } from '../telemetry/index.ts';
 import type { ServedCertificate } from './certificates.ts';
-import { secureContextOptions } from './listener.ts';
+import { http1Options, secureContextOptions } from './listener.ts';
 import { Providers } from './people.ts';
 import type { Gate } from './gate.ts';
 import type { ServerInfo } from './info.ts';
@@ -220,12 +220,7 @@ export class OperatorsListener {
         requestCert: true,
         rejectUnauthorized: false,
         handshakeTimeout: limits.handshakeTimeoutMs,
-        maxHeaderSize: limits.maxHeaderBytes,
-        headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
-        requestTimeout: limits.requestTimeoutMs,
-        keepAliveTimeout: limits.idleTimeoutMs,
-        connectionsCheckingInterval: 1000,
-        requireHostHeader: true,
+        ...http1Options(limits),
       },
       handler as unknown as https.RequestOptions & (() => void),
     );

@@ -7,6 +7,7 @@ import type { TLSSocket } from 'node:tls';
 import { maxMessageBytes, peersPlugin, type PeersPluginOptions } from '../api/peers/index.ts';
 import type { LimitsConfig, PeersConfig } from '../config/model.ts';
 import type { ServerInfo } from './info.ts';
+import { http1Options } from './listener.ts';
 import type { PeerTrust } from './peer-trust.ts';
 
 /** As many replicas as one may have, with the processes of each. */
@@ -109,12 +110,7 @@ export class PeerListener {
         requestCert: true,
         rejectUnauthorized: true,
         handshakeTimeout: limits.handshakeTimeoutMs,
-        maxHeaderSize: limits.maxHeaderBytes,
-        headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
-        requestTimeout: limits.requestTimeoutMs,
-        keepAliveTimeout: limits.idleTimeoutMs,
-        connectionsCheckingInterval: 1000,
-        requireHostHeader: true,
+        ...http1Options(limits),
       },
       handler as unknown as https.RequestOptions & (() => void),
     );

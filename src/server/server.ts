@@ -264,7 +264,7 @@ function servedOf({ listeners }: Config): Config['listeners'] {
 
 /** What listeners are made with: a change would look accepted and have no effect. */
 function fixedParts(config: Config): unknown {
-  const { listeners, limits, log, processes, probes, operators, traces, peers, holdsFolder } = config;
+  const { listeners, limits, log, processes, probes, operators, peers, holdsFolder, traces } = config;
   const { maxRequestsInFlight: _read, shutdownTimeoutMs: _too, ...made } = limits;
   const addresses = listeners.map(({ host, port, serverNames, ownProcess, tenantWithoutCertificate }) => [
     host,
@@ -274,7 +274,7 @@ function fixedParts(config: Config): unknown {
     tenantWithoutCertificate,
   ]);
   const people = [operators?.host, operators?.port];
-  return [addresses, made, log, processes, probes, people, traces, peers?.host, peers?.port, holdsFolder];
+  return [addresses, made, log, processes, probes, people, peers?.host, peers?.port, holdsFolder, traces];
 }
 
 function invalidation(options: StartOptions): { onInvalidate?: (tenant: string, key: string) => void } {

@@ -5,29 +5,18 @@
  */
 import { SelloError } from '../errors.ts';
 import type { ObjectBinding } from '../formats/index.ts';
+import { goJson } from '../go-json.ts';
 
 export type EncryptionContext = Readonly<Record<string, string>>;
 
 /** AWS allows 8 KiB in a header; a key server's context should stay a label. */
 export const maxContextBytes = 2048;
 
-const escapes: Readonly<Record<string, string>> = {
-  '<': '\\u003c',
-  '>': '\\u003e',
-  '&': '\\u0026',
-  '\u2028': '\\u2028',
-  '\u2029': '\\u2029',
-};
-
-function quoted(text: string): string {
-  return JSON.stringify(text).replace(/[<>&\u2028\u2029]/g, (character) => escapes[character]!);
-}
-
 /** One text for one map, whatever the order it was written in. An empty map is no bytes at all. */
 export function canonicalContext(context: EncryptionContext): Buffer {
   const entries = Object.entries(context).map(([name, value]) => ({
     name: Buffer.from(name),
-    text: `${quoted(name)}:${quoted(value)}`,
+    text: `${goJson(name)}:${goJson(value)}`,
   }));
   if (entries.length === 0) return Buffer.alloc(0);
   entries.sort((a, b) => Buffer.compare(a.name, b.name));

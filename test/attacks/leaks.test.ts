@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { adminPrefix, adminRoutes } from '../../src/api/admin/routes.ts';
 import { kesRoutes } from '../../src/api/kes/routes.ts';
 import { objectRoutes, objectsPrefix } from '../../src/api/objects/routes.ts';
@@ -115,6 +115,47 @@ async function everyRoute(
     });
 }
 
+/** As clients of Vault ask: their plaintexts, data keys, secrets at rest and tokens. */
+async function transitFace(
+  t: Test,
+  secrets: Secrets,
+  ask: (call: Call, as?: 'admin' | 'stranger') => Promise<Answer>,
+): Promise<void> {
+  const post = async (at: string, body: object, token?: string): Promise<Record<string, unknown>> => {
+    const headers = token === undefined ? {} : { headers: { 'x-vault-token': token } };
+    const call = { method: 'POST', path: `/v1/${at}`, body: JSON.stringify(body), ...headers };
+    await ask(call, 'stranger');
+    const answer = await ask(call);
+    const text = answer.body.toString();
+    return { status: answer.status, ...(text === '' ? {} : (JSON.parse(text) as Record<string, unknown>)) };
+  };
+  const plaintext = secrets.add('plaintext of the Transit face', randomBytes(32));
+  const stored = secrets.add('secret in the KV engine', randomBytes(32));
+  const wrong = secrets.add('token that is none', randomBytes(32));
+  t.match(await post('transit/keys/vaulted', {}), { status: 200 });
+  const sealed = await post('transit/encrypt/vaulted', { plaintext: b64(plaintext) });
+  const { ciphertext } = sealed['data'] as { ciphertext: string };
+  t.match(await post('transit/decrypt/vaulted', { ciphertext }), { data: { plaintext: b64(plaintext) } });
+  await post('transit/decrypt/vaulted', { ciphertext: ciphertext.slice(0, -8), plaintext: b64(plaintext) });
+  await post('transit/rewrap/vaulted', { ciphertext });
+  await post('transit/hmac/vaulted', { input: b64(plaintext) });
+  await post('transit/encrypt/vaulted', { plaintext: `${b64(plaintext)}!` });
+  await post('transit/encrypt/absent', { plaintext: b64(plaintext), context: '!' });
+  const issued = await post('transit/datakey/plaintext/vaulted', {});
+  secrets.add(
+    'data key of the Transit face',
+    Buffer.from((issued['data'] as { plaintext: string }).plaintext, 'base64'),
+  );
+  t.match(await post('secret/data/database', { data: { password: b64(stored) } }), { status: 200 });
+  const read = await ask({ method: 'GET', path: '/v1/secret/data/database' });
+  t.ok(read.body.includes(b64(stored)), 'the KV engine keeps it');
+  const login = await post('auth/cert/login', {});
+  const { client_token: token } = login['auth'] as { client_token: string };
+  secrets.add('token', Buffer.from(token));
+  t.match(await post('auth/token/renew-self', {}, token), { status: 200 });
+  await post('transit/encrypt/vaulted', { plaintext: b64(plaintext) }, wrong.toString('hex'));
+}
+
 t.test('no secret is in a log, a record, a trace, a number or an error', { timeout: 40_000 }, async (t) => {
   const admin = issue('admin');
   const site = new Site();
@@ -132,6 +173,7 @@ t.test('no secret is in a log, a record, a trace, a number or an error', { timeo
         keystore: { file: { path: 'keys', rootKey: { file: 'root.key' } } },
         audit: { path: 'alpha.jsonl' },
         objects: { key: 'spare' },
+        transit: { certificate: 'enough' },
         keys: ['spare'],
       }),
   );
@@ -230,6 +272,7 @@ t.test('no secret is in a log, a record, a trace, a number or an error', { timeo
   secrets.add('authentication code', Buffer.from(mac.hmac, 'base64'));
   await put('/v1/key/decrypt/canary', { ciphertext: sealed.ciphertext, context: 'YQ==' });
   await everyRoute(secrets, overBoth);
+  await transitFace(t, secrets, overBoth);
   // Clients that go away in the middle, and bodies that break off.
   for (const fields of ['Content-Length: 500\r\n', 'Transfer-Encoding: chunked\r\n']) {
     const socket = await openSocket(site.as(admin), 'http/1.1');
@@ -282,7 +325,7 @@ t.test('no secret is in a log, a record, a trace, a number or an error', { timeo
   for (const { parentPath, name } of files)
     found.push(...secrets.findIn(readFileSync(path.join(parentPath, name)), name));
   t.same(found, [], 'nothing is found');
-  t.equal(secrets.size, 27 + 3 * objectRoutes.length + 3);
+  t.equal(secrets.size, 27 + 3 * objectRoutes.length + 3 + 5);
   const traced = new Set(receiver.spans.map(({ attributes }) => attributes['http.route']));
   const routes = [
     ...adminRoutes.map((route) => adminPrefix + route.path),

@@ -114,3 +114,42 @@ t.test('every field that is missing or of another kind makes it unreadable', asy
     'a deletion of a key that is in use',
   );
 });
+
+t.test('what the Transit face keeps of a key is read again, and older records have none of it', async (t) => {
+  const transit = { derived: true, deletionAllowed: false, minEncryptionVersion: 2 };
+  const ofTransit: KeyringRecord = {
+    ...record,
+    versions: [{ ...record.versions[1]!, version: 1 }, record.versions[1]!],
+    minDecryptionVersion: 1,
+    valueFingerprint: 'c'.repeat(32),
+    transit,
+  };
+  t.same(parseKeyring(formatKeyring(ofTransit)), ofTransit);
+  t.same(parseKeyring(formatKeyring({ ...record, transit })), { ...record, transit }, 'of a key of KES');
+  const ended = { ...ofTransit, state: 'deleted' as const, versions: [] };
+  t.same(parseKeyring(formatKeyring(ended)), ended, 'and what is left of one that ended');
+  const refused = (change: object, claim: string) =>
+    t.throws(
+      () => parseKeyring(Buffer.from(JSON.stringify({ format: 1, ...ofTransit, ...change }))),
+      { code: 'SELLO_STORED_KEY_UNREADABLE' },
+      claim,
+    );
+  refused(
+    { valueFingerprint: undefined },
+    'a first version that is not at the key’s own place, and nothing is said of what is',
+  );
+  for (const wrong of [null, '', 7, 'C'.repeat(32), 'c'.repeat(31)])
+    refused({ valueFingerprint: wrong }, `valueFingerprint: ${JSON.stringify(wrong)}`);
+  refused({ versions: [record.versions[0]] }, 'a fingerprint twice');
+  for (const wrong of [null, 7, [], 'x', {}])
+    refused({ transit: wrong }, `transit: ${JSON.stringify(wrong)}`);
+  for (const change of [
+    { derived: 1 },
+    { derived: undefined },
+    { deletionAllowed: 'no' },
+    { minEncryptionVersion: -1 },
+    { minEncryptionVersion: 3 },
+    { minEncryptionVersion: 1.5 },
+  ])
+    refused({ transit: { ...transit, ...change } }, JSON.stringify(change));
+});

@@ -6,19 +6,22 @@ import { MemoryKeystore } from '../../src/keystores/memory.ts';
 import { TenantKeys } from '../../src/keys/index.ts';
 import { fileConfig, temporaryFolder } from '../keystores/folders.ts';
 import { context, name, noLimits, refuses, testKeyrings } from './keyring-contract.ts';
+import { testTransitKeys } from './transit-contract.ts';
 
-testKeyrings('memory', async (t) => {
-  const store = new MemoryKeystore();
-  t.teardown(() => store.close());
-  return [store, store];
-});
+for (const test of [testKeyrings, testTransitKeys]) {
+  test('memory', async (t) => {
+    const store = new MemoryKeystore();
+    t.teardown(() => store.close());
+    return [store, store];
+  });
 
-testKeyrings('file', async (t) => {
-  const config = await fileConfig(t);
-  const stores = [await openKeystore(config), await openKeystore(config)] as const;
-  t.teardown(() => Promise.all(stores.map((store) => store.close())));
-  return stores;
-});
+  test('file', async (t) => {
+    const config = await fileConfig(t);
+    const stores = [await openKeystore(config), await openKeystore(config)] as const;
+    t.teardown(() => Promise.all(stores.map((store) => store.close())));
+    return stores;
+  });
+}
 
 void t.test('fs has no place for versions, and says so; its keys work', async (t) => {
   const keys = new TenantKeys(await FsKeystore.open(await temporaryFolder(t)), noLimits);
@@ -26,6 +29,7 @@ void t.test('fs has no place for versions, and says so; its keys work', async (t
   await keys.create(name, 'alice');
   const { ciphertext, plaintext } = await keys.issue(name, context);
   await refuses(t, () => keys.rotate(name, 'alice'), 'SELLO_KEYRING_UNSUPPORTED', 'rotate');
+  await refuses(t, () => keys.transitSettings(name, true), 'SELLO_KEYRING_UNSUPPORTED', 'serve Transit');
   await refuses(
     t,
     () => keys.change(name, { kind: 'disable' }, 'alice'),

@@ -93,3 +93,21 @@ void t.test('a key whose bytes are with a custodian is refused', async (t) => {
     failed: [{ name: 'in-transit', code: 'SELLO_KEYRING_UNSUPPORTED' }],
   });
 });
+
+void t.test('a move that is stopped before its keyring is written forgets no schedule', async (t) => {
+  const { from, keys } = await source(t);
+  await keys.change(name, { kind: 'set-rotation', every: 86_400 }, 'alice');
+  const to = new MemoryKeystore();
+  const { records } = to;
+  let isStopped = true;
+  const write = records.write.bind(records);
+  records.write = async (path, value, expected) => {
+    if (isStopped && path.startsWith('scheduled/')) throw new Error('stopped');
+    return write(path, value, expected);
+  };
+  await t.rejects(moveKeyring(from, to, name), /stopped/);
+  isStopped = false;
+  await moveKeyring(from, to, name);
+  t.same((await records.list('scheduled', { limit: 10 })).names, ['app-key']);
+  t.ok(await records.read('keyrings/app-key'));
+});

@@ -123,6 +123,26 @@ const table: readonly [claim: string, change: KeyChange, ...expected: string[]][
     gone,
   ],
   [
+    'the Transit face may delete it',
+    { kind: 'set-deletion-allowed', on: true },
+    'enabled',
+    'disabled',
+    pending,
+    'creating',
+    pending,
+    gone,
+  ],
+  [
+    'a minimum for sealing',
+    { kind: 'set-min-encryption-version', version: 2 },
+    'enabled',
+    'disabled',
+    pending,
+    'creating',
+    pending,
+    gone,
+  ],
+  [
     'rotation',
     { kind: 'set-rotation', every: 3600 },
     'enabled',
@@ -210,6 +230,26 @@ t.test('changes of a version', async (t) => {
           by,
         ),
     ],
+    [
+      'a minimum for sealing above what seals',
+      () =>
+        applyChange(
+          keyOf('enabled', 'enabled', { versions: [version(1, 'enabled'), version(2, 'disabled')] }),
+          { kind: 'set-min-encryption-version', version: 2 },
+          by,
+        ),
+    ],
+    [
+      'sealing below the minimum for sealing',
+      () =>
+        applyChange(
+          keyOf('enabled', 'enabled', {
+            transit: { derived: false, deletionAllowed: false, minEncryptionVersion: 2 },
+          }),
+          { kind: 'set-version', version: 2, state: 'compromised' },
+          by,
+        ),
+    ],
     ['a rotation every second', () => applyChange(keyOf('enabled'), { kind: 'set-rotation', every: 1 }, by)],
     [
       'a span that is none',
@@ -223,4 +263,17 @@ t.test('changes of a version', async (t) => {
     code: 'SELLO_KEY_VERSION_NOT_FOUND',
   });
   t.equal(beginDeletion(keyOf('pending-deletion'), { by: 'alice', at: 2000 }).state, 'deleting');
+  for (const number of [-1, 3, 1.5])
+    t.throws(
+      () => applyChange(keyOf('enabled'), { kind: 'set-min-encryption-version', version: number }, by),
+      { code: 'SELLO_KEY_VERSION_NOT_FOUND' },
+      `no version ${String(number)}`,
+    );
+  const allowed = applyChange(keyOf('enabled'), { kind: 'set-deletion-allowed', on: true }, by);
+  t.same(allowed.transit, { derived: false, deletionAllowed: true, minEncryptionVersion: 0 });
+  t.same(
+    applyChange(allowed, { kind: 'set-min-encryption-version', version: 2 }, by).transit,
+    { derived: false, deletionAllowed: true, minEncryptionVersion: 2 },
+    'one setting leaves the others',
+  );
 });

@@ -58,6 +58,7 @@ export async function createAuthority(folder: string): Promise<TestAuthority> {
   const ca = join(folder, 'ca.crt');
   await writeFile(ca, certificate(caName, caName, authority.publicKey, authority.privateKey, caExtensions));
 
+  let issued = 0;
   async function issue(commonName: string, usage: 'server' | 'client'): Promise<CertificateFiles> {
     const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const extensions = [
@@ -73,8 +74,10 @@ export async function createAuthority(folder: string): Promise<TestAuthority> {
       const names = sequence(context(2, Buffer.from('localhost')), context(7, Buffer.of(127, 0, 0, 1)));
       extensions.push(extension(oid.subjectAltName, false, names));
     }
-    const cert = join(folder, `${commonName}.crt`);
-    const key = join(folder, `${commonName}.key`);
+    // Two servers that start at once ask for the same name: a certificate of the one and a key of the other are no pair.
+    const pair = join(folder, `${commonName}-${String(++issued)}`);
+    const cert = `${pair}.crt`;
+    const key = `${pair}.key`;
     await writeFile(cert, certificate(commonName, caName, keys.publicKey, authority.privateKey, extensions));
     await writeFile(key, keys.privateKey.export({ format: 'pem', type: 'pkcs8' }), { mode: 0o600 });
     return { cert, key, identity: identityOf(keys.publicKey) };

@@ -29,16 +29,17 @@ export class ConsoleSite {
     );
   }
 
-  static async start(): Promise<ConsoleSite> {
+  /** @param ldap directories of the configuration, which may name `ldap-password` */
+  static async start(ldap: Readonly<Record<string, unknown>> = {}): Promise<ConsoleSite> {
     const origin = `https://127.0.0.1:${String(await freePort())}`;
     // Another site than 127.0.0.1 to a browser, as a provider is.
     const idp = await IdentityProvider.start(`${origin}/v1/operators/callback`, 'localhost');
     const made = new ConsoleSite(origin, idp);
-    await made.#start();
+    await made.#start(ldap);
     return made;
   }
 
-  async #start(): Promise<void> {
+  async #start(ldap: Readonly<Record<string, unknown>>): Promise<void> {
     const { site, origin, idp } = this;
     site.write('client-secret', clientSecret);
     site.installServerCertificate(serverCertificate(inDays(74)));
@@ -47,6 +48,7 @@ export class ConsoleSite {
       address: origin.slice('https://'.length),
       tls: { cert: 'server.crt', key: 'server.key' },
       url: origin,
+      ldap,
       oidc: {
         corporate: {
           issuer: idp.issuer,
@@ -69,6 +71,8 @@ export class ConsoleSite {
       admins: [(name === 'acme' ? '1' : '2').repeat(64)],
       clients: { ...clients },
       keys,
+      // Of the second one keys end at once.
+      ...(name === 'acme' ? {} : { lifecycle: { deletionWait: '0s', quiet: '0s' } }),
       audit: { path: `audit/${name}/`, checkpoint: { records: 50, interval: '50ms' } },
       policies: identities.length === 0 ? {} : { storage: { allow: [{ kes: '/v1/*' }], identities } },
     });

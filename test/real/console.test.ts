@@ -1,11 +1,12 @@
 /** The console in a real browser: each page by keyboard alone, nothing on its console, nothing for an accessibility checker, markup as text. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { DrivenBrowser, type Page } from './browser.ts';
 import { needChromium } from './chromium.ts';
 import { ann, bob, ConsoleSite, ed, markup } from './console-site.ts';
+import { needSlapd, passwords, service, suffix } from './slapd.ts';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -19,9 +20,12 @@ async function isAccessible(t: Test, page: Page, what: string): Promise<void> {
   t.same(violations, [], `${what}: an accessibility checker finds nothing`);
 }
 
-async function begin(t: Test): Promise<{ site: ConsoleSite; browser: DrivenBrowser } | undefined> {
+async function begin(
+  t: Test,
+  ldap: Readonly<Record<string, unknown>> = {},
+): Promise<{ site: ConsoleSite; browser: DrivenBrowser } | undefined> {
   if (!needChromium(t)) return undefined;
-  const site = await ConsoleSite.start();
+  const site = await ConsoleSite.start(ldap);
   t.teardown(() => site.remove());
   const browser = await DrivenBrowser.start(join(site.site.folder, 'browser'));
   t.teardown(() => browser.stop());
@@ -241,4 +245,85 @@ t.test('markup of others is text, and a role has its own pages alone', { timeout
     return tried;
   })()`);
   t.notOk(policy.includes('markup'), 'the page cannot make markup of text, not even by mistake');
+});
+
+/** Presses a button of the page, and the one of the dialog that it opens. */
+async function change(page: Page, label: string, typed = ''): Promise<void> {
+  await page.evaluate(
+    `[...document.querySelectorAll('main button')].find((one) => (one.getAttribute('aria-label') ?? one.textContent) === ${JSON.stringify(label)}).click()`,
+  );
+  await page.until(`document.querySelector('dialog[open]')`);
+  await page.evaluate(`document.querySelector('dialog input')?.focus()`);
+  if (typed !== '') await page.type(typed);
+  await page.evaluate(`document.querySelector('dialog button[type=submit]').click()`);
+  await page.until(`document.querySelector('dialog') === null`);
+  await page.until(`document.querySelector('main').getAttribute('aria-busy') === null`);
+}
+
+t.test('two people end a version', { timeout: 240_000 }, async (t) => {
+  const begun = await begin(t);
+  if (begun === undefined) return;
+  const { site, browser } = begun;
+  const one = await browser.newPage();
+  await signIn(site, one, ann);
+  await one.open(`${site.origin}/#/globex/keys/archive`);
+  await one.arrives('archive');
+  await change(one, 'Rotate');
+  await change(one, 'Rotate');
+  await change(one, 'Disable version 1');
+  t.notMatch(await one.text(), /Schedule end/, 'the first version, as KES keeps it, ends with its key');
+  await change(one, 'Disable version 2');
+  await change(one, 'Schedule end version 2');
+  await one.says('Its end is due.');
+  await change(one, 'Ask for version 2…', 'nothing opens with it');
+  const two = await browser.newPage();
+  await signIn(site, two, bob);
+  await two.open(`${site.origin}/#/globex/approvals`);
+  await two.arrives('Approvals');
+  await change(two, 'Approve the end of archive, version 2');
+  await two.says('approved');
+  await one.open('about:blank');
+  await one.open(`${site.origin}/#/globex/keys/archive`);
+  await one.arrives('archive');
+  await isAccessible(t, one, 'a version that ends');
+  await change(one, 'Destroy version 2', 'archive');
+  await one.says('destroyed');
+  t.match(await one.text(), /Seals with\s+version 3/);
+  t.same([...one.errors, ...two.errors], []);
+});
+
+t.test('a name and a password of a directory', { timeout: 240_000 }, async (t) => {
+  if (!needChromium(t)) return;
+  const slapd = await needSlapd(t);
+  if (slapd === undefined) return;
+  const password = join(slapd.folder, 'ldap-password');
+  writeFileSync(password, `${service.password}\n`, { mode: 0o600 });
+  const begun = await begin(t, {
+    office: {
+      url: slapd.ldaps,
+      ca: slapd.ca,
+      bind: { service: { dn: service.dn, password: { file: password } } },
+      userBase: `ou=people,${suffix}`,
+      groups: { search: { base: `ou=groups,${suffix}` } },
+      roles: [{ group: `cn=key admins,ou=groups,${suffix}`, tenant: 'acme', role: 'operator' }],
+    },
+  });
+  if (begun === undefined) return;
+  const { site, browser } = begun;
+  const page = await browser.newPage();
+  await page.open(`${site.origin}/#/acme/keys`);
+  await page.says('Name at office');
+  await isAccessible(t, page, 'sign in by password');
+  await page.tabTo('input: Name at office');
+  await page.type('ann');
+  await page.tabTo('input: Password');
+  await page.type('wrong');
+  await page.press('Enter');
+  await page.says('Sign-in is not accepted.');
+  t.equal(await page.focused(), 'input: Password');
+  t.equal(await page.evaluate('document.activeElement.value'), '', 'and what was typed is gone');
+  await page.type(passwords.ann);
+  await page.press('Enter');
+  await page.arrives('Keys');
+  t.match(await page.text(), /Ann Möller\s+operator/);
 });

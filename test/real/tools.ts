@@ -1,20 +1,24 @@
 /**
- * The real programs that tests and the bench talk to: built once from Go modules of their own into a cache outside
- * git, keyed by everything that decides their bytes (go.mod, go.sum, sources, build arguments). They are test tools:
- * nothing of them is linked into Sello or shipped with it.
+ * The real programs that tests and the bench talk to: built once from Go modules (and a few in other languages) of their own into a
+ * cache outside git, keyed by everything that decides their bytes (lock files, sources, build arguments). They are test tools: nothing
+ * of them is linked into Sello or shipped with it.
  */
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { builders, buildTimeoutMs, sourcesOf, ToolMissing, type Language } from './builders.ts';
+
+export { ToolMissing };
 
 export interface Tool {
   readonly name: string;
-  /** Folder with go.mod, relative to this one. */
+  /** Folder with go.mod, Cargo.toml or requirements.txt, relative to this one. */
   readonly module: string;
-  /** Package to build: `.`, or an import path that the module has as a `tool`. */
+  /** Go unless given. */
+  readonly language?: Language;
+  /** Package to build, in Go: `.`, or an import path that the module has as a `tool`. */
   readonly package: string;
   /** Build tags, where the program has to be cut down to compile. */
   readonly tags?: string;
@@ -67,15 +71,31 @@ export const tools = {
     package: 'github.com/prometheus/alertmanager/cmd/alertmanager',
     about: "Prometheus's Alertmanager (Apache-2.0), about 2 minutes on two cores",
   },
+  vaultGo: {
+    name: 'vault-go',
+    module: 'vault-go',
+    package: '.',
+    about: "HashiCorp's Go client of Vault (MPL-2.0), seconds",
+  },
+  vaultPython: {
+    name: 'vault-python',
+    module: 'vault-python',
+    language: 'python',
+    package: '.',
+    about: 'hvac, the Python client of Vault (Apache-2.0), seconds',
+  },
+  vaultRust: {
+    name: 'vault-rust',
+    module: 'vault-rust',
+    language: 'rust',
+    package: '.',
+    about: 'vaultrs, the Rust client of Vault (MIT), about 3 minutes on two cores',
+  },
   load: { name: 'load', module: 'load', package: '.', about: 'plain mTLS load generator, seconds' },
 } as const satisfies Record<string, Tool>;
 
 export type ToolName = keyof typeof tools;
 
-/** A tool that cannot be had here, with the reason a person needs to fix it. */
-export class ToolMissing extends Error {}
-
-const buildTimeoutMs = 20 * 60_000;
 const lockPollMs = 250;
 
 function cacheFolder(): string {
@@ -96,8 +116,9 @@ export async function toolPath(name: ToolName): Promise<string> {
     ...(tool.tags === undefined ? [] : [tool.tags]),
   ];
   const hash = createHash('sha256').update(JSON.stringify(built));
-  for (const file of (await readdir(moduleFolder(tool))).sort()) {
-    if (!/^go\.(mod|sum)$|\.go$/.test(file)) continue;
+  const sources = sourcesOf[tool.language ?? 'go'];
+  for (const file of (await readdir(moduleFolder(tool), { recursive: true })).sort()) {
+    if (!sources.test(basename(file))) continue;
     const content = await readFile(join(moduleFolder(tool), file));
     hash.update(`${file} ${String(content.length)}\n`).update(content);
   }
@@ -120,7 +141,13 @@ export async function buildTool(
     if (await exists(path)) return path;
     progress(`building ${name}: ${tools[name].about}`);
     const fresh = `${path}.${String(process.pid)}`;
-    await goBuild(tools[name], fresh);
+    const tool: Tool = tools[name];
+    await builders[tool.language ?? 'go']({
+      ...tool,
+      folder: moduleFolder(tool),
+      output: fresh,
+      cache: cacheFolder(),
+    });
     await rename(fresh, path);
     return path;
   } finally {
@@ -155,39 +182,6 @@ export async function needTools<const N extends ToolName>(
     }
   }
   return paths as Record<N, string>;
-}
-
-async function goBuild(tool: Tool, output: string): Promise<void> {
-  const args = [
-    'build',
-    '-trimpath',
-    '-buildvcs=false',
-    '-mod=readonly',
-    '-ldflags=-s -w',
-    ...(tool.tags === undefined ? [] : ['-tags', tool.tags]),
-    '-o',
-    output,
-    tool.package,
-  ];
-  const child = spawn('go', args, {
-    cwd: moduleFolder(tool),
-    env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '', GOWORK: 'off' },
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: buildTimeoutMs,
-  });
-  let complaint = '';
-  child.stderr
-    .setEncoding('utf8')
-    .on('data', (text: string) => (complaint = (complaint + text).slice(-2000)));
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', (error: NodeJS.ErrnoException) => {
-      reject(error.code === 'ENOENT' ? new ToolMissing('there is no `go` on PATH') : error);
-    });
-    child.once('close', resolve);
-  });
-  if (code === 0) return;
-  await rm(output, { force: true });
-  throw new ToolMissing(`go ${args.join(' ')} failed in test/real/${tool.module}: ${complaint.trim()}`);
 }
 
 /** Holds `path` as a lock file with the holder's process id; a lock whose holder is gone is taken over. */

@@ -34,6 +34,8 @@ export interface StartVaultOptions {
   readonly latencyMs?: number;
   readonly pluginFolder?: string;
   readonly port?: number;
+  /** Prefix of the command line, such as `taskset -c 0`. */
+  readonly wrapper?: readonly string[];
 }
 
 /** Starts take longer on a machine that is busy building. */
@@ -69,7 +71,8 @@ export class Vault {
 
   /** Starts the process. A Vault in development mode forgets everything when it stops. */
   async run(): Promise<void> {
-    const { program, folder, authority, latencyMs, pluginFolder } = this.#options;
+    const { program, folder, authority, latencyMs, pluginFolder, wrapper = [] } = this.#options;
+    const command = [...wrapper, program];
     const args = [
       'server',
       '-dev',
@@ -99,8 +102,8 @@ export class Vault {
       args.push(`-dev-listen-address=127.0.0.1:${String(await freePort())}`, `-config=${file}`);
     }
     this.#process = await RunningProcess.start({
-      command: program,
-      args,
+      command: command[0]!,
+      args: [...command.slice(1), ...args],
       log: join(folder, `vault-${String(this.port)}.log`),
       readyWithinMs,
       env: { VAULT_ADDR: '', ...(program.endsWith('bao') ? { BAO_ADDR: '' } : {}) },

@@ -13,7 +13,8 @@ import { VaultCustody } from '../../src/keystores/vault-custody.ts';
 import { maxVaultValueBytes, type VaultKvKeystore } from '../../src/keystores/vault-kv.ts';
 import { rejectsWith, testKeystoreContract } from '../keystores/contract.ts';
 import { testRecordStoreContract } from '../keystores/record-contract.ts';
-import { context, name, noLimits, refuses, testKeyrings } from '../keys/keyring-contract.ts';
+import { context, name, noLimits, refuses, testKeyrings, type OpenTwo } from '../keys/keyring-contract.ts';
+import { testTransitKeys } from '../keys/transit-contract.ts';
 import { needTools } from '../real/tools.ts';
 import { Vault } from '../real/vault.ts';
 import { kvConfig } from './configs.ts';
@@ -76,14 +77,12 @@ if (found !== undefined) {
       },
     });
     testRecordStoreContract(kind, { open: async (t) => (await open(t, nextConfig({ kind }))).records! });
-    testKeyrings(
-      kind,
-      async (t) => {
-        const config = nextConfig({ kind });
-        return [await open(t, config), await open(t, config)];
-      },
-      true,
-    );
+    const openTwo: OpenTwo = async (t) => {
+      const config = nextConfig({ kind });
+      return [await open(t, config), await open(t, config)];
+    };
+    testKeyrings(kind, openTwo, true);
+    testTransitKeys(kind, openTwo, true);
 
     void t.test(`${kind}: no byte of a key is stored, and Vault will not give any out`, async (t) => {
       const config = nextConfig({ kind });

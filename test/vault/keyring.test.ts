@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { openKeystore } from '../../src/keystores/index.ts';
-import { testKeyrings } from '../keys/keyring-contract.ts';
+import { testKeyrings, type OpenTwo } from '../keys/keyring-contract.ts';
+import { testTransitKeys } from '../keys/transit-contract.ts';
 import { needTools } from '../real/tools.ts';
 import { Vault } from '../real/vault.ts';
 import { kvConfig } from './configs.ts';
@@ -26,7 +27,7 @@ if (found !== undefined) {
     ['KV version 2', undefined],
     ['KV version 2 with Transit', { engine: 'transit', key: 'wrap' }],
   ] as const) {
-    testKeyrings(kind, async (t) => {
+    const openTwo: OpenTwo = async (t) => {
       const prefix = `t${String(places++)}`;
       const config = kvConfig(vault, {
         engine: 'kv2',
@@ -41,6 +42,8 @@ if (found !== undefined) {
       ] as const;
       t.teardown(() => Promise.all(stores.map((store) => store.close())));
       return stores;
-    });
+    };
+    testKeyrings(kind, openTwo);
+    if (transit === undefined) testTransitKeys(kind, openTwo);
   }
 }

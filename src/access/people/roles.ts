@@ -3,6 +3,7 @@
  * has an operation that hands out data keys or plaintext: those are for certificates (docs/policies.md).
  */
 import { createHash } from 'node:crypto';
+import { framed } from '../../crypto/index.ts';
 import type { TenantName } from '../../tenants/name.ts';
 import type { Identity } from '../identity.ts';
 import type { Operation } from '../operations.ts';
@@ -114,12 +115,6 @@ export function raise(into: Map<TenantName, Role>, tenant: TenantName, role: Rol
  * that no two pairs are alike.
  */
 export function personId({ issuer, subject }: Pick<PersonRef, 'issuer' | 'subject'>): string {
-  const hash = createHash('sha256').update('sello person\0');
-  for (const part of [issuer, subject]) {
-    const bytes = Buffer.from(part, 'utf8');
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(bytes.length);
-    hash.update(length).update(bytes);
-  }
-  return hash.digest('hex');
+  const named = framed(Buffer.from(issuer), Buffer.from(subject));
+  return createHash('sha256').update('sello person\0').update(named).digest('hex');
 }

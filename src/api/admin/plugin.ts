@@ -12,7 +12,8 @@ import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import { BodyDeadline } from '../kes/body-deadline.ts';
-import { readBody, type Declared, type RawRequest } from '../kes/body.ts';
+import { wholeBody, type Declared, type RawRequest } from '../kes/body.ts';
+import { allMethods } from '../kes/routes.ts';
 import { send } from '../objects/answers.ts';
 import type { RawResponse } from '../objects/call.ts';
 import { actions } from './actions.ts';
@@ -40,8 +41,6 @@ export interface AdminPluginOptions {
   readonly gate: Gate;
   readonly server: ServerInfo;
 }
-
-const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'] as const;
 
 export function adminPlugin(app: FastifyInstance, options: AdminPluginOptions, done: () => void): void {
   const exchange = new AdminExchange(options);
@@ -136,16 +135,10 @@ class AdminExchange {
       this.#gate.serverAudit.append(this.#record(trace, refused, admission.refusal?.reason));
       return refused;
     }
-    let hasQuota = false;
+    let leave: (() => void) | undefined;
     let answer: Answer;
     try {
-      if (this.#gate.overloaded) throw new SelloError('SELLO_RATE_LIMITED');
-      if (!tenant.quota.enter(performance.now())) {
-        await tenant.quota.holdRefusal();
-        throw new SelloError('SELLO_RATE_LIMITED');
-      }
-      hasQuota = true;
-      if (tenant.audit.trouble !== undefined) throw new SelloError('SELLO_AUDIT_UNAVAILABLE');
+      leave = await this.#gate.enter(tenant);
       if (target === undefined) throw new AdminError(404, 'no such path');
       if (raw.method !== target.route.method)
         throw new AdminError(405, `this path takes ${target.route.method}`);
@@ -159,7 +152,7 @@ class AdminExchange {
           "administrators' request failed",
         );
     } finally {
-      if (hasQuota) tenant.quota.leave();
+      leave?.();
     }
     try {
       await this.#tenantNow(tenant).audit.append(this.#record(trace, answer));
@@ -216,13 +209,11 @@ class AdminExchange {
   }
 
   #bodyOf({ raw }: Trace, cap: number): Promise<Buffer> {
-    return new Promise((resolve, reject) => {
-      readBody(raw, raw.sello!.declared, cap, this.#deadline, (body) => {
-        if (body === undefined) reject(new AdminError(400, 'the body did not arrive'));
-        else if (body.oversize) reject(new AdminError(413, `the body has more than ${String(cap)} bytes`));
-        else resolve(body.bytes);
-      });
-    });
+    return wholeBody(raw, raw.sello!.declared, cap, this.#deadline, (why) =>
+      why === 'lost'
+        ? new AdminError(400, 'the body did not arrive')
+        : new AdminError(413, `the body has more than ${String(cap)} bytes`),
+    );
   }
 
   #tenantNow(tenant: Tenant): Tenant {

@@ -53,12 +53,13 @@ export function failure(
   return { status, body: Buffer.from(`{"message":${goString(shown)}\n}`), type: json, error };
 }
 
-export const notFound: Answer = {
+/** Also what other faces answer where they are not there. */
+export const notFound = {
   status: 404,
   body: Buffer.from('404 page not found\n'),
   type: plain,
   headers: { 'x-content-type-options': 'nosniff' },
-};
+} satisfies Answer;
 
 export const malformedTarget: Answer = {
   status: 400,

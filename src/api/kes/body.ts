@@ -63,6 +63,27 @@ export function readBody(
   source.on('close', onClose);
 }
 
+/**
+ * All of a body.
+ * @param refused makes the error for a body that did not arrive whole (`lost`), or has more than the cap (`oversize`)
+ * @throws what `refused` makes
+ */
+export function wholeBody(
+  raw: RawRequest,
+  declared: Declared,
+  cap: number,
+  deadline: BodyDeadline,
+  refused: (why: 'lost' | 'oversize') => Error,
+): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    readBody(raw, declared, cap, deadline, (body) => {
+      if (body === undefined) reject(refused('lost'));
+      else if (body.oversize) reject(refused('oversize'));
+      else resolve(body.bytes);
+    });
+  });
+}
+
 /** Where a request's reader hangs, so that one set of listeners serves every request: closures per request cost. */
 const reader = Symbol('body reader');
 type Source = (IncomingMessage | ServerHttp2Stream) & { [reader]?: BodyReader };

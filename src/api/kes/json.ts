@@ -5,6 +5,7 @@
  * leaves a field empty; bytes are base64 or an array of numbers; invalid UTF-8 in strings is tolerated.
  */
 import { decodeBase64 } from '../../crypto/index.ts';
+import { goJson } from '../../go-json.ts';
 
 /** Go: json.Decoder gives up at this depth. */
 const maxDepth = 10_000;
@@ -339,10 +340,7 @@ export function parseObjects<F extends Fields>(
   }
 }
 
-/** A JSON string as Go's encoder writes it: `<`, `>`, `&`, U+2028, U+2029 and U+FFFD (invalid input) are escaped. */
+/** A JSON string as Go's encoder writes it, with U+FFFD (invalid input) escaped besides. */
 export function goString(value: string): string {
-  return JSON.stringify(value.toWellFormed()).replace(
-    /[<>&\u2028\u2029\ufffd]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return goJson(value.toWellFormed()).replaceAll('\ufffd', '\\ufffd');
 }

@@ -39,7 +39,7 @@ import { parseListing } from './listing.ts';
 import { parseOldListing } from './old-listing.ts';
 import { sendPages } from './paged-answer.ts';
 import { metaHandlers } from './meta-handlers.ts';
-import { acceptsMethod, kesRoutes, type KesRoute } from './routes.ts';
+import { acceptsMethod, allMethods, kesRoutes, type KesRoute } from './routes.ts';
 import { streamLog } from './log-stream.ts';
 import { kesTarget, type KesTarget } from './target.ts';
 
@@ -96,8 +96,6 @@ export interface KesPluginOptions {
 }
 
 /** Methods a route is registered for; each answers 405 itself where KES does. */
-const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'] as const;
-
 export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done: () => void): void {
   const exchange = new KesExchange(options);
   for (const route of kesRoutes) {

@@ -27,6 +27,9 @@ export interface KesRoute {
   readonly listed: boolean;
 }
 
+/** What Fastify hands to a face, which judges and records the methods it does not serve, too. */
+export const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'] as const;
+
 const megabyte = 1_000_000;
 
 function route(

@@ -139,18 +139,18 @@ export interface OpenedFor {
   readonly headers: Record<string, string>;
 }
 
-/**
- * Opens an envelope. Policy is asked about the key that the envelope names before that key is used.
- * @param isPart an upload of a part, where S3 says InvalidRequest to a wrong customer key
- */
+/** What an envelope is opened for. A part is one where S3 says InvalidRequest to a wrong customer key. */
+type Purpose = 'open' | 'seal part' | 'rewrap';
+
+/** Opens an envelope. Policy is asked about the key that the envelope names before that key is used. */
 export async function openExisting(
   call: ObjectCall,
   place: NamedPlace,
   bytes: Buffer,
   customer: CustomerKey | undefined,
-  operation: 'open' | 'seal',
-  isPart = false,
+  purpose: Purpose,
 ): Promise<OpenedFor> {
+  const operation = purpose === 'seal part' ? 'seal' : 'open';
   let key: Buffer | undefined;
   try {
     const envelope = parseEnvelope(bytes);
@@ -169,10 +169,17 @@ export async function openExisting(
     } else {
       if (customer !== undefined)
         throw invalidRequest('The encryption parameters are not applicable to this object.');
-      key = await unwrapKey(call, place, envelope, operation);
+      key = await unwrapKey(call, place, envelope, operation, purpose === 'rewrap');
     }
     const headers = answerHeaders({ ...envelope, mode: envelope.mode, md5: customer?.md5 });
-    const objectKey = openOrRefuse(call, bytes, key, binding, customer !== undefined, isPart);
+    const objectKey = openOrRefuse(
+      call,
+      bytes,
+      key,
+      binding,
+      customer !== undefined,
+      purpose === 'seal part',
+    );
     return {
       object: new SealedObject(bytes, objectKey, call.tenant.name),
       key: objectKey,
@@ -189,6 +196,7 @@ async function unwrapKey(
   place: NamedPlace,
   envelope: Envelope,
   operation: 'open' | 'seal',
+  isRewrap: boolean,
 ): Promise<Buffer> {
   const { keyName, wrappedKey, isBucketKey } = envelope;
   const context = wrappedKeyContext(envelope, bindingOf(call, place));
@@ -201,7 +209,11 @@ async function unwrapKey(
   };
   call.authorize(operation, keyName, context);
   const name = parseKeyName(keyName);
-  const unwrap = async () => call.tenant.keys.unwrap(name, wrappedKey, canonicalContext(context), 'objects');
+  const { keys } = call.tenant;
+  const bytes = canonicalContext(context);
+  // Not from the bucket keys in memory, nor into them: what opens here may open for nothing else.
+  if (isRewrap) return keys.unwrapToRewrap(name, wrappedKey, bytes, 'objects');
+  const unwrap = async () => keys.unwrap(name, wrappedKey, bytes, 'objects');
   return isBucketKey ? call.bucketKeys.unwrap(keyName, place.bucket, wrappedKey, unwrap) : unwrap();
 }
 

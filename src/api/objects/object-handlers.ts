@@ -54,8 +54,7 @@ export async function complete(call: ObjectCall, parameters: Parameters, body: B
       place,
       envelopeOfHeader(call),
       customer,
-      'seal',
-      true,
+      'seal part',
     );
     try {
       const manifest = object.complete(sealed);
@@ -136,10 +135,12 @@ export async function reseal(call: ObjectCall, parameters: Parameters): Promise<
         'This copy request is illegal because it is trying to copy an object to itself without changing its encryption attributes.',
       );
     }
-    decision = isRewrap ? undefined : decisionOf(call, target);
-    const opened = await openExisting(call, source, envelopeBytes, customer, 'open');
+    if (!isRewrap) decision = decisionOf(call, target);
+    const opened = await openExisting(call, source, envelopeBytes, customer, isRewrap ? 'rewrap' : 'open');
     const from = call.subject;
     try {
+      // The bucket's data key in use may be of an older version: the newest is what was asked for.
+      if (isRewrap) call.bucketKeys.forget(opened.envelope.keyName);
       decision ??= sameAgain(opened.envelope);
       const made = await sealAgain(call, target, decision, opened.envelope.objectId, opened.key);
       // Two keys were used, for two objects: each has its record.

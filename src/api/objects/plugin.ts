@@ -16,7 +16,9 @@ import { longBody, type LongBody } from '../../server/long-body.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import { BodyDeadline } from '../kes/body-deadline.ts';
-import { readBody, type Declared } from '../kes/body.ts';
+import { notFound } from '../kes/answers.ts';
+import { wholeBody, type Declared } from '../kes/body.ts';
+import { allMethods } from '../kes/routes.ts';
 import { errorAnswer, send, type Answer } from './answers.ts';
 import { ObjectCall, type RawRequest, type RawResponse } from './call.ts';
 import { issue, unwrap } from './data-keys.ts';
@@ -52,8 +54,6 @@ export interface ObjectsPluginOptions {
   readonly server: ServerInfo;
 }
 
-const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'] as const;
-
 export function objectsPlugin(app: FastifyInstance, options: ObjectsPluginOptions, done: () => void): void {
   const exchange = new ObjectsExchange(options);
   for (const route of objectRoutes) {
@@ -66,7 +66,6 @@ export function objectsPlugin(app: FastifyInstance, options: ObjectsPluginOption
   done();
 }
 
-/** What one process keeps for a tenant of this face. */
 /** What is known of a request before it is looked at. */
 interface Begun {
   readonly admission: Admission;
@@ -75,18 +74,11 @@ interface Begun {
   readonly correlated: Correlation;
 }
 
+/** What one process keeps for a tenant of this face. */
 interface TenantState {
   readonly bucketKeys: BucketKeys;
   streams: number;
 }
-
-/** Answered to tenants without this face: as if there were none, in KES's words. */
-const absent: Answer = {
-  status: 404,
-  type: 'text/plain; charset=utf-8',
-  headers: { 'x-content-type-options': 'nosniff' },
-  body: Buffer.from('404 page not found\n'),
-};
 
 class ObjectsExchange {
   readonly #gate: Gate;
@@ -192,15 +184,9 @@ class ObjectsExchange {
       },
       auditNow: () => this.#gate.runtime.tenants.get(tenant.name)?.audit ?? tenant.audit,
     });
-    let hasQuota = false;
+    let leave: (() => void) | undefined;
     try {
-      if (this.#gate.overloaded) throw s3ErrorOf(new SelloError('SELLO_RATE_LIMITED'));
-      if (!tenant.quota.enter(performance.now())) {
-        await tenant.quota.holdRefusal();
-        throw s3ErrorOf(new SelloError('SELLO_RATE_LIMITED'));
-      }
-      hasQuota = true;
-      if (tenant.audit.trouble !== undefined) throw s3ErrorOf(new SelloError('SELLO_AUDIT_UNAVAILABLE'));
+      leave = await this.#gate.enter(tenant);
       if (raw.method !== target.route.method)
         throw new S3Error(
           'InvalidRequest',
@@ -219,7 +205,7 @@ class ObjectsExchange {
       await this.#fail(call, error);
     } finally {
       dropCustomerKeys(call.headers, 'rawHeaders' in raw ? raw.rawHeaders : undefined);
-      if (hasQuota) tenant.quota.leave();
+      leave?.();
     }
     return call.status;
   }
@@ -260,13 +246,9 @@ class ObjectsExchange {
   }
 
   #bodyOf(call: ObjectCall, cap: number): Promise<Buffer> {
-    return new Promise((resolve, reject) => {
-      readBody(call.raw, call.declared, cap, this.#deadline, (body) => {
-        if (body === undefined) reject(s3ErrorOf(new SelloError('SELLO_SSE_REQUEST_INVALID')));
-        else if (body.oversize) reject(s3ErrorOf(new SelloError('SELLO_OBJECT_TOO_LARGE')));
-        else resolve(body.bytes);
-      });
-    });
+    return wholeBody(call.raw, call.declared, cap, this.#deadline, (why) =>
+      s3ErrorOf(new SelloError(why === 'lost' ? 'SELLO_SSE_REQUEST_INVALID' : 'SELLO_OBJECT_TOO_LARGE')),
+    );
   }
 
   /** What was refused or failed before an answer was under way. */
@@ -306,7 +288,8 @@ class ObjectsExchange {
     const answer =
       hasFace || refusal !== undefined
         ? errorAnswer(error, String(raw.headers['accept'] ?? ''), requestId)
-        : absent;
+        : // As if there were no such face, in KES's words.
+          notFound;
     dropCustomerKeys(
       raw.headers as Record<string, string | undefined>,
       'rawHeaders' in raw ? raw.rawHeaders : undefined,

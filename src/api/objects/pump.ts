@@ -4,6 +4,7 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import type { Engine } from '../../sse/streams.ts';
+import { countStreamed } from './collection.ts';
 import { processTurns } from './turns.ts';
 
 export interface PumpOptions {
@@ -15,6 +16,11 @@ export interface PumpOptions {
   readonly engine: Engine;
   /** Called once, before the first byte goes out: sends the headers and gives what takes the body. */
   readonly begin: () => Writable;
+  /**
+   * Bytes that the answer's headers promise. The last of them wait for the end: a client of HTTP/1.1 takes an answer for whole
+   * when it has them, and the end of an object is authentic only then.
+   */
+  readonly promised: number | undefined;
   /** Without progress for this long the stream is given up. */
   readonly idleMs: number;
 }
@@ -38,6 +44,8 @@ class Pump {
   readonly #resolve: (result: PumpResult) => void;
   readonly #out: Buffer[] = [];
   #sink: Writable | undefined;
+  /** What would complete the answer before its end is known. */
+  #last: Buffer | undefined;
   #bytesIn = 0;
   #bytesOut = 0;
   #isDone = false;
@@ -85,6 +93,7 @@ class Pump {
     this.#movedMs = performance.now();
     this.#bytesIn += chunk.length;
     this.#work((out) => this.#options.engine.update(chunk, out));
+    countStreamed(chunk.length);
     if (processTurns.took(chunk.length) && !this.#isDone) this.#hold();
   };
 
@@ -95,7 +104,10 @@ class Pump {
       this.#finish('aborted');
       return;
     }
-    this.#work((out) => this.#options.engine.final(out));
+    this.#work((out) => {
+      this.#options.engine.final(out);
+      if (this.#last !== undefined) out.unshift(this.#last);
+    });
     if (!this.#isDone) this.#finish(undefined);
   };
 
@@ -140,7 +152,8 @@ class Pump {
     this.#send(out);
   }
 
-  #send(pieces: readonly Buffer[]): void {
+  #send(pieces: Buffer[]): void {
+    if (!this.#hasEnded) this.#keepLast(pieces);
     if (pieces.length === 0) return;
     if (this.#sink === undefined) {
       this.#sink = this.#options.begin();
@@ -164,6 +177,19 @@ class Pump {
       this.#isWaiting = true;
       this.#options.source.pause();
     }
+  }
+
+  #keepLast(pieces: Buffer[]): void {
+    const { promised } = this.#options;
+    if (promised === undefined || pieces.length === 0) return;
+    if (this.#last !== undefined) {
+      // More than was promised: whatever it is, the answer is not whole.
+      pieces.length = 0;
+      this.#finish('aborted');
+      return;
+    }
+    const length = pieces.reduce((sum, piece) => sum + piece.length, this.#bytesOut);
+    if (length >= promised) this.#last = pieces.pop();
   }
 
   #finish(failure: PumpResult['failure']): void {

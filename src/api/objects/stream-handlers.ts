@@ -86,7 +86,7 @@ export async function seal(call: ObjectCall, parameters: ReadonlyMap<string, str
   const { object, headers } =
     part === undefined
       ? await sealNew(call, place, decisionOf(call, place))
-      : await openExisting(call, place, envelopeOfHeader(call), customerKeyOfPart(call), 'seal', true);
+      : await openExisting(call, place, envelopeOfHeader(call), customerKeyOfPart(call), 'seal part');
   try {
     const { engine } = object.seal({ aead: call.objects.cipher, ...(part === undefined ? {} : { part }) });
     const plainLength = call.contentLength;
@@ -297,6 +297,7 @@ async function run(
     isCutOff: (bytesIn) => call.isCutOff || taken + bytesIn !== (call.contentLength ?? taken + bytesIn),
     engine,
     begin,
+    promised: headers['content-length'] === undefined ? undefined : Number(headers['content-length']),
     idleMs: call.idleMs,
   });
   const { bytesIn, bytesOut, failure } = result;

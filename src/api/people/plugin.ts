@@ -168,9 +168,17 @@ class PeopleRoutes implements PeopleFace {
     return describe(person, session?.csrf);
   }
 
-  /** For a page that does not know yet whether somebody is there: not to know is no error. */
-  async #ways(request: FastifyRequest) {
-    const isKnown = await this.authenticate(request).then(
+  /** For a page that does not know yet whether somebody is there: not to know is no error. Of tokens nothing is told without a record. */
+  async #ways({ headers: { cookie } }: FastifyRequest) {
+    const session = {
+      method: 'GET',
+      authorization: undefined,
+      cookie,
+      csrf: undefined,
+      origin: undefined,
+      fetchSite: undefined,
+    };
+    const isKnown = await this.#authenticator.authenticate(session).then(
       () => true,
       () => false,
     );

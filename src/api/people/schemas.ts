@@ -32,7 +32,7 @@ export const waysAnswer = fields({
       kind: Type.Enum(['oidc', 'ldap'], { description: 'By browser, or by password.' }),
     }),
   ),
-  isKnown: Type.Boolean({ description: 'The request is of somebody who is logged in.' }),
+  isKnown: Type.Boolean({ description: 'The request has the cookie of a session.' }),
 });
 
 export const passwordBody = Type.Object(

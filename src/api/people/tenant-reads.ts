@@ -1,5 +1,6 @@
 /** What people look at beside single keys: a tenant as a whole, its keys page by page. */
 import type { Tenant } from '../../tenants/tenant.ts';
+import { eachOf } from '../../concurrency.ts';
 import { SelloError } from '../../errors.ts';
 import { isName, type KeyName } from '../../keys/index.ts';
 import { AdminError, keyringView } from '../admin/index.ts';
@@ -50,11 +51,9 @@ export async function keysView({ keys }: Tenant, query: URLSearchParams): Promis
   const { prefix, after, limit } = pageOf(query);
   const { names, more } = await keys.list({ prefix, limit, ...(after === undefined ? {} : { after }) });
   const shown = new Array<object>(names.length);
-  let next = 0;
-  const work = async (): Promise<void> => {
-    for (let at = next++; at < names.length; at = next++) shown[at] = await keyView(names[at]!, keys);
-  };
-  await Promise.all(Array.from({ length: readAtOnce }, work));
+  await eachOf(names, readAtOnce, async (name, at) => {
+    shown[at] = await keyView(name, keys);
+  });
   return { keys: shown.filter((one) => one !== undefined), next: more ? (names.at(-1) ?? null) : null };
 }
 

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { base64Length, encodeBase64Into, secretBytes } from '../../crypto/index.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
+import { goJson } from '../../go-json.ts';
 import type { Answer } from '../objects/answers.ts';
 
 /** A piece of an answer's JSON: text, or bytes that are written as base64 and never become a string. */
@@ -22,8 +23,6 @@ export interface VaultAnswer {
   /** The whole body, where an answer has no envelope (`sys/health`). */
   readonly bare?: unknown;
   readonly warnings?: readonly string[];
-  /** Why, for the audit record. */
-  readonly error?: ErrorCode | undefined;
 }
 
 export const noContent: VaultAnswer = { status: 204 };
@@ -115,7 +114,7 @@ const fixedHeaders = {
 
 const jsonType = 'application/json';
 
-export function answerOfFault({ status, texts }: VaultFault, _requestId: string): Answer {
+export function answerOfFault({ status, texts }: VaultFault): Answer {
   const headers = status === 429 || status === 503 ? { ...fixedHeaders, 'retry-after': '1' } : fixedHeaders;
   return { status, headers, type: jsonType, body: Buffer.from(`${goJson({ errors: texts })}\n`) };
 }
@@ -155,17 +154,4 @@ function joined(pieces: readonly Piece[]): Buffer {
   for (const piece of pieces)
     at = typeof piece === 'string' ? at + body.write(piece, at) : encodeBase64Into(body, at, piece.secret);
   return body;
-}
-
-const escapes: Readonly<Record<string, string>> = {
-  '<': '\\u003c',
-  '>': '\\u003e',
-  '&': '\\u0026',
-  '\u2028': '\\u2028',
-  '\u2029': '\\u2029',
-};
-
-/** JSON as Go's encoder writes it: `<`, `>`, `&` and the two line separators escaped. */
-export function goJson(value: unknown): string {
-  return JSON.stringify(value).replace(/[<>&\u2028\u2029]/g, (character) => escapes[character]!);
 }

@@ -3,15 +3,15 @@
  * hash alone, with its end, the logins left and the networks it may come from.
  */
 import { hash } from 'node:crypto';
-import { blockHolds, parseCidr, parseIp } from '../../access/cidr.ts';
+import { parseCidr } from '../../access/cidr.ts';
 import { equalSecrets, framed, takeRandom } from '../../crypto/index.ts';
 import { hasCode, SelloError } from '../../errors.ts';
 import type { ApproleRole } from '../../config/model.ts';
-import type { RecordStore } from '../../keystores/index.ts';
+import { recordNames, removeRecord, type RecordStore } from '../../keystores/index.ts';
 import { fault, noContent, notFound, type VaultAnswer } from './answers.ts';
 import { numberField, secondsField, textField } from './fields.ts';
 import type { TransitCall } from './call.ts';
-import { checkSource, grant, identityOfRole, refused } from './logins.ts';
+import { checkSource, grant, identityOfRole, isFrom, refused, uuidForm } from './logins.ts';
 import type { Handler, Parameters, TransitRoute } from './routes.ts';
 
 interface SecretId {
@@ -29,18 +29,14 @@ interface SecretId {
 const format = 1;
 const folder = 'secret-ids';
 const mostAttempts = 10;
-const listPage = 1024;
 const maxSources = 64;
 
-const wrongRole = 'invalid role or secret ID';
-const wrongSecret = 'invalid role or secret ID';
+const wrongLogin = 'invalid role or secret ID';
 
-/** The form of a UUID, as clients know role ids. */
 export function roleIdOf(call: TransitCall, name: string, role: ApproleRole): string {
   if (role.roleId !== undefined) return role.roleId;
   const parts = ['sello approle role id v1', call.tenant.name, name].map((part) => Buffer.from(part));
-  const digest = hash('sha256', framed(...parts), 'hex');
-  return digest.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+  return uuidForm(hash('sha256', framed(...parts), 'hex'));
 }
 
 function roleOf(call: TransitCall, { role: name = '' }: Parameters): ApproleRole {
@@ -64,7 +60,7 @@ const login: Handler = async (call, _parameters, body) => {
     const known = Buffer.from(roleIdOf(call, name, role));
     return known.length === given.length && equalSecrets(known, given);
   });
-  if (found === undefined) throw refused(call, 'role id is not known', wrongRole);
+  if (found === undefined) throw refused(call, 'role id is not known', wrongLogin);
   const [name, role] = found;
   checkSource(call, role);
   if (secretId === '') throw refused(call, 'no secret id', 'missing secret_id');
@@ -76,7 +72,6 @@ const login: Handler = async (call, _parameters, body) => {
     identity: identityOfRole(call.tenant.name, 'approle', name),
     policy: role.policy,
     metadata: { ...secret.metadata, role_name: name },
-    displayName: 'approle',
     ttlMs: role.ttlMs,
     maxTtlMs: role.maxTtlMs,
   });
@@ -90,18 +85,13 @@ async function used(call: TransitCall, role: string, secretId: string): Promise<
     const found = await records.read(path);
     const secret = found === undefined ? undefined : parseSecretId(found.value);
     if (secret?.role !== role || found === undefined)
-      throw refused(call, 'secret id is not known', wrongSecret);
+      throw refused(call, 'secret id is not known', wrongLogin);
     if (secret.expiresAt !== 0 && secret.expiresAt * 1000 <= Date.now()) {
-      await removed(records, path);
-      throw refused(call, 'secret id has expired', wrongSecret);
+      await removeRecord(records, path);
+      throw refused(call, 'secret id has expired', wrongLogin);
     }
-    const address = parseIp(call.admission.sourceIp ?? '');
-    const isInside = secret.sources.some((text) => {
-      const block = parseCidr(text);
-      return block !== undefined && address !== undefined && blockHolds(block, address);
-    });
-    if (secret.sources.length > 0 && !isInside)
-      throw refused(call, 'secret id from a network it does not name', wrongSecret);
+    if (!isFrom(call, secret.sources))
+      throw refused(call, 'secret id from a network it does not name', wrongLogin);
     if (secret.usesLeft === 0) return secret;
     try {
       if (secret.usesLeft === 1) await records.delete(path, found.revision);
@@ -117,16 +107,6 @@ async function used(call: TransitCall, role: string, secretId: string): Promise<
     }
   }
   throw new SelloError('SELLO_STORE_FAILED', { detail: 'too many logins with one secret id at once' });
-}
-
-async function removed(records: RecordStore, path: string): Promise<void> {
-  const found = await records.read(path);
-  if (found === undefined) return;
-  try {
-    await records.delete(path, found.revision);
-  } catch (error) {
-    if (!hasCode(error, 'SELLO_RECORD_CONFLICT')) throw error;
-  }
 }
 
 const readRoleId: Handler = (call, parameters) => {
@@ -147,8 +127,7 @@ const makeSecretId: Handler = async (call, parameters, body) => {
   if (role.secretIdUses !== 0 && (uses === 0 || uses > role.secretIdUses))
     throw fault(400, 'num_uses cannot be more than that of the role');
   const sources = sourcesOf(fields['cidr_list']);
-  const random = takeRandom(16).toString('hex');
-  const secretId = random.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  const secretId = uuidForm(takeRandom(16).toString('hex'));
   const accessor = takeRandom(16).toString('hex');
   const now = Math.floor(Date.now() / 1000);
   const secret: SecretId = {
@@ -191,24 +170,20 @@ const destroySecretId: Handler = async (call, parameters, body) => {
   const secretId = textField(fields, 'secret_id') ?? '';
   const accessor = textField(fields, 'secret_id_accessor') ?? '';
   await call.release(102, {}, 'begun');
-  if (secretId !== '') await removed(call.records, pathOf(call, secretId));
+  if (secretId !== '') await removeRecord(call.records, pathOf(call, secretId));
   else if (accessor !== '') await removeByAccessor(call.records, accessor);
   else throw fault(400, 'missing secret_id or secret_id_accessor');
   return noContent;
 };
 
 async function removeByAccessor(records: RecordStore, accessor: string): Promise<void> {
-  let after: string | undefined;
-  do {
-    const page = await records.list(folder, { limit: listPage, ...(after === undefined ? {} : { after }) });
-    for (const name of page.names) {
-      const found = await records.read(`${folder}/${name}`);
-      if (found === undefined || parseSecretId(found.value).accessor !== accessor) continue;
-      await removed(records, `${folder}/${name}`);
-      return;
-    }
-    after = page.more ? page.names.at(-1) : undefined;
-  } while (after !== undefined);
+  for await (const name of recordNames(records, folder)) {
+    const path = `${folder}/${name}`;
+    const found = await records.read(path);
+    if (found === undefined || parseSecretId(found.value).accessor !== accessor) continue;
+    await removeRecord(records, path);
+    return;
+  }
   throw fault(404, 'secret id is not there');
 }
 

@@ -4,8 +4,9 @@
  */
 import type { Operation } from '../../access/index.ts';
 import { wipe } from '../../crypto/index.ts';
+import { goJson } from '../../go-json.ts';
 import type { KeyName } from '../../keys/index.ts';
-import { fault, faultOf, goJson, oneError, VaultFault, type Piece, type VaultAnswer } from './answers.ts';
+import { fault, faultOf, oneError, VaultFault, type Piece, type VaultAnswer } from './answers.ts';
 import { decoded } from './body.ts';
 import type { Subject, TransitCall } from './call.ts';
 import { goKind, goType, numberText, parseIntFault, unconvertibleText, type Fields } from './fields.ts';
@@ -60,26 +61,25 @@ export class ItemFault extends VaultFault {
   }
 }
 
+/** The request itself as its only item. */
+export function singleItem(text: string, single: Single): Item {
+  return {
+    text,
+    context: decoded(single.context ?? ''),
+    associated: decoded(single.associated_data ?? ''),
+    nonce: decoded(single.nonce ?? ''),
+    version: single.key_version ?? 0,
+    reference: '',
+  };
+}
+
 /** @throws VaultFault */
 export function batchOf(form: BatchForm, single: Single): Batch {
   const { batch_input: batch, partial_failure_response_code: partialStatus } = single;
   if (batch === undefined || batch === null) {
     const text = single[form.name] as string | undefined;
     if (text === undefined || (text === '' && form.name === 'ciphertext')) throw fault(400, form.missing);
-    return {
-      items: [
-        {
-          text,
-          context: decoded(single.context ?? ''),
-          associated: decoded(single.associated_data ?? ''),
-          nonce: decoded(single.nonce ?? ''),
-          version: single.key_version ?? 0,
-          reference: '',
-        },
-      ],
-      isBatch: false,
-      partialStatus,
-    };
+    return { items: [singleItem(text, single)], isBatch: false, partialStatus };
   }
   const items = itemsOf(form, batch);
   const contexts = items.filter(({ context }) => context.length > 0).length;

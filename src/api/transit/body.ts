@@ -53,8 +53,13 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A number that JavaScript would change stays as it was written. */
-function keepNumbers(this: unknown, _name: string, value: unknown, context?: { source?: string }): unknown {
+/** For `JSON.parse`: a number that JavaScript would change stays as it was written. */
+export function keepNumbers(
+  this: unknown,
+  _name: string,
+  value: unknown,
+  context?: { source?: string },
+): unknown {
   if (typeof value !== 'number' || context?.source === undefined || String(value) === context.source)
     return value;
   return JSON.rawJSON(context.source);

@@ -104,6 +104,18 @@ async function ciphertextOf(
   }
 }
 
+/** Vault's words for what is not authentic are those of the key's cipher. */
+async function opening<T>(call: TransitCall, key: KeyName, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!hasCode(error, 'SELLO_CIPHERTEXT_NOT_AUTHENTIC')) throw error;
+    const { algorithm } = await call.tenant.keys.versionRange(key);
+    if (algorithm !== 'ChaCha20') throw error;
+    throw fault(400, 'chacha20poly1305: message authentication failed', 'SELLO_CIPHERTEXT_NOT_AUTHENTIC');
+  }
+}
+
 /** What Vault's ciphertexts begin with: a nonce. */
 const leastCiphertextBytes = 12;
 
@@ -256,11 +268,13 @@ export const decrypt: EngineHandler<typeof decryptFields> = {
     const key = keyNamed(name);
     const batch = admit(call, 'unwrap', key, () => batchOf(ciphertexts, values()));
     const settings = await call.tenant.keys.transitSettings(key, false);
-    const outcomes = await runEach(call, batch, key, async (item) => {
-      const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
-      const plaintext = await call.tenant.keys.unwrap(key, ciphertext, binding, 'transit');
-      return { subject: { key, context: told, keyVersion: versionOfCiphertext(ciphertext) }, plaintext };
-    });
+    const outcomes = await runEach(call, batch, key, (item) =>
+      opening(call, key, async () => {
+        const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
+        const plaintext = await call.tenant.keys.unwrap(key, ciphertext, binding, 'transit');
+        return { subject: { key, context: told, keyVersion: versionOfCiphertext(ciphertext) }, plaintext };
+      }),
+    );
     // The answer takes the plaintexts over: they are wiped once it is written.
     if (batch.isBatch)
       return batchAnswer(batch, outcomes, (done) =>
@@ -283,16 +297,18 @@ export const rewrap: EngineHandler<typeof rewrapFields> = {
     const key = keyNamed(name);
     const batch = admit(call, 'rewrap', key, () => batchOf({ ...ciphertexts, isStrict: false }, values()));
     const settings = await call.tenant.keys.transitSettings(key, true);
-    const outcomes = await runEach(call, batch, key, async (item) => {
-      const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
-      if (item.nonce.length > 0) throw fault(400, nonceRefused);
-      const version = await versionToSeal(call, key, item.version);
-      const one = { ciphertext, context: binding, face: 'transit' as const, version };
-      const [rewrapped] = await call.tenant.keys.rewrap(key, [one]);
-      if (rewrapped === undefined) throw new SelloError('SELLO_INTERNAL');
-      if ('error' in rewrapped) throw rewrapped.error;
-      return sealedAs(key, told, rewrapped.ciphertext);
-    });
+    const outcomes = await runEach(call, batch, key, (item) =>
+      opening(call, key, async () => {
+        const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
+        if (item.nonce.length > 0) throw fault(400, nonceRefused);
+        const version = await versionToSeal(call, key, item.version);
+        const one = { ciphertext, context: binding, face: 'transit' as const, version };
+        const [rewrapped] = await call.tenant.keys.rewrap(key, [one]);
+        if (rewrapped === undefined) throw new SelloError('SELLO_INTERNAL');
+        if ('error' in rewrapped) throw rewrapped.error;
+        return sealedAs(key, told, rewrapped.ciphertext);
+      }),
+    );
     return sealedAnswer(batch, outcomes, true);
   },
 };

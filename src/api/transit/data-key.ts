@@ -1,8 +1,7 @@
 /** Data keys of the Transit engine: random bytes and their ciphertext, or the ciphertext alone. */
 import { takeRandom } from '../../crypto/index.ts';
 import { fault, oneError } from './answers.ts';
-import { contextOf, type Item } from './batch.ts';
-import { decoded } from './body.ts';
+import { admit, singleItem } from './batch.ts';
 import { bindingOf, nonceRefused, sealedAs, versionToSeal } from './crypt.ts';
 import type { EngineHandler } from './engine.ts';
 import { keyNamed } from './key-name.ts';
@@ -20,26 +19,12 @@ export const dataKey: EngineHandler<typeof dataKeyFields> = {
   async handle(call, { kind = '', name = '' }, input) {
     const key = keyNamed(name);
     call.subject = { key };
-    const item = (): Item => {
-      const { associated_data = '', context = '', key_version: version = 0, nonce = '' } = input.values();
-      return {
-        text: '',
-        context: decoded(context),
-        associated: decoded(associated_data),
-        nonce: decoded(nonce),
-        version,
-        reference: '',
-      };
-    };
-    let read: Item;
-    try {
-      read = item();
-    } catch (error) {
-      call.authorize('issue', key);
-      throw error;
-    }
-    call.subject = { key, context: contextOf(read) };
-    call.authorize('issue', key, contextOf(read));
+    const { items } = admit(call, 'issue', key, () => ({
+      items: [singleItem('', input.values())],
+      isBatch: false,
+      partialStatus: undefined,
+    }));
+    const read = items[0]!;
     if (kind !== 'plaintext' && kind !== 'wrapped')
       throw fault(400, "Invalid path, must be 'plaintext' or 'wrapped'");
     if (typeof read.context === 'string') throw fault(400, 'failed to base64-decode context');

@@ -109,10 +109,8 @@ function checkPeriod(seconds: number): void {
     throw fault(400, 'auto rotate period must be 0 to disable or at least an hour');
 }
 
-const readOneFields = { ...createFields } as const;
-
-export const read: EngineHandler<typeof readOneFields> = {
-  fields: readOneFields,
+export const read: EngineHandler<typeof createFields> = {
+  fields: createFields,
   inPath: ['name'],
   async handle(call, { name: text = '' }, { values }) {
     const name = keyNamed(text);

@@ -9,7 +9,7 @@
 import { hash } from 'node:crypto';
 import { hasCode, SelloError } from '../../errors.ts';
 import type { TenantKeys } from '../../keys/index.ts';
-import { maxRecordBytes, type RecordStore } from '../../keystores/index.ts';
+import { maxRecordBytes, recordNames, removeRecord, type RecordStore } from '../../keystores/index.ts';
 import { openRecord, sealRecord } from './kv-seal.ts';
 
 export interface KvVersion {
@@ -44,7 +44,6 @@ export interface KvRecord {
   readonly versions: Readonly<Record<string, KvVersion>>;
 }
 
-const page = 1024;
 /** Names of one answer to a LIST. */
 const maxListed = 10_000;
 /** Room for the envelope around a record. */
@@ -105,17 +104,8 @@ export class KvStore {
   }
 
   /** Ends a secret with all its versions; absent is no error. */
-  async remove(path: string): Promise<void> {
-    for (;;) {
-      const found = await this.#records.read(this.#placeOf(path));
-      if (found === undefined) return;
-      try {
-        await this.#records.delete(this.#placeOf(path), found.revision);
-        return;
-      } catch (error) {
-        if (!hasCode(error, 'SELLO_RECORD_CONFLICT')) throw error;
-      }
-    }
+  remove(path: string): Promise<void> {
+    return removeRecord(this.#records, this.#placeOf(path));
   }
 
   /** Names in a folder, those of folders with a slash behind; sorted. */
@@ -133,26 +123,14 @@ export class KvStore {
 
   async *#namesIn(folder: string): AsyncGenerator<string> {
     const parent = `${root}/${this.#hashOf(folder)}`;
-    let after: string | undefined;
-    do {
-      const found = await this.#records.list(parent, {
-        limit: page,
-        ...(after === undefined ? {} : { after }),
-      });
-      for (const name of found.names) {
-        const stored = await this.#records.read(`${parent}/${name}`);
-        if (stored === undefined) continue;
-        if (!name.startsWith(folderMark)) {
-          const { path } = await this.#opened<KvRecord>(`${parent}/${name}`, stored.value);
-          yield path.slice(folder.length);
-          continue;
-        }
-        const { path } = await this.#opened<{ path: string }>(`${parent}/${name}`, stored.value);
-        // What is left of a folder is its mark: removing that would race with who adds to it.
-        if (!(await this.#isEmpty(path))) yield path.slice(folder.length);
-      }
-      after = found.more ? found.names.at(-1) : undefined;
-    } while (after !== undefined);
+    for await (const name of recordNames(this.#records, parent)) {
+      const stored = await this.#records.read(`${parent}/${name}`);
+      if (stored === undefined) continue;
+      const { path } = await this.#opened<{ readonly path: string }>(`${parent}/${name}`, stored.value);
+      // What is left of a folder is its mark: removing that would race with who adds to it.
+      if (name.startsWith(folderMark) && (await this.#isEmpty(path))) continue;
+      yield path.slice(folder.length);
+    }
   }
 
   async #isEmpty(folder: string): Promise<boolean> {

@@ -3,7 +3,8 @@
  * its versions, and every identity that may use it sees all of it (docs/transit.md).
  */
 import { SelloError } from '../../errors.ts';
-import { fault, noContent, notFound, VaultFault, type VaultAnswer } from './answers.ts';
+import { fault, noContent, notFound, type VaultAnswer } from './answers.ts';
+import { keepNumbers } from './body.ts';
 import { booleanField, numberField, secondsField, textField, type Fields } from './fields.ts';
 import type { TransitCall } from './call.ts';
 import { KvStore, type KvActor, type KvRecord, type KvVersion } from './kv-store.ts';
@@ -79,13 +80,8 @@ const readData: Handler = async (call, parameters) => {
   // Vault answers 404 with what it knows, and forgets the mount's type.
   if (isGone(version) || version.data === undefined)
     return { status: 404, data: { data: null, metadata }, mountType: '' };
-  return ok({ data: sorted(JSON.parse(version.data, keepNumber)), metadata });
+  return ok({ data: sorted(JSON.parse(version.data, keepNumbers)), metadata });
 };
-
-/** Numbers stay as they were written. */
-function keepNumber(this: unknown, _name: string, value: unknown, context?: { source?: string }): unknown {
-  return typeof value === 'number' && context?.source !== undefined ? JSON.rawJSON(context.source) : value;
-}
 
 /** Go's maps are written with their names in order. */
 function sorted(value: unknown): unknown {
@@ -349,7 +345,7 @@ const config: Handler = (call) => {
 };
 
 const elsewhere: Handler = () => {
-  throw new VaultFault(404, []);
+  throw notFound();
 };
 
 export const kvRoutes: readonly TransitRoute[] = [

@@ -30,7 +30,6 @@ export interface Proven {
   readonly identity: string;
   readonly policy: string | undefined;
   readonly metadata: Readonly<Record<string, string>>;
-  readonly displayName: string;
   readonly ttlMs: number;
   readonly maxTtlMs: number;
 }
@@ -62,9 +61,9 @@ export async function grant(call: TransitCall, proven: Proven): Promise<VaultAns
   return { status: 200, auth: authView(call, token, text, ttl), mountType: '' };
 }
 
-/** The form of a UUID, as clients know entities. */
-function entityOf({ identity }: Token): string {
-  return identity.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+/** The form of a UUID, as clients know entities, role ids and secret ids: of the first 32 of some hex digits. */
+export function uuidForm(hex: string): string {
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
 }
 
 function policiesOf(call: TransitCall, token: Token): string[] {
@@ -87,7 +86,7 @@ function authView(
     metadata: token.metadata,
     lease_duration: leaseSeconds,
     renewable: true,
-    entity_id: entityOf(token),
+    entity_id: uuidForm(token.identity),
     token_type: 'service',
     orphan: true,
     mfa_requirement: null,
@@ -95,15 +94,20 @@ function authView(
   };
 }
 
-/** @throws VaultFault when the role may not log in from there */
-export function checkSource(call: TransitCall, { sources }: Pick<TransitRole, 'sources'>): void {
-  if (sources.length === 0) return;
-  const address = parseIp(call.admission.sourceIp ?? '');
-  const isInside = sources.some((text) => {
+/** Whether a request comes from one of these networks; none: from anywhere. */
+export function isFrom({ admission }: TransitCall, sources: readonly string[]): boolean {
+  if (sources.length === 0) return true;
+  const address = parseIp(admission.sourceIp ?? '');
+  return sources.some((text) => {
     const block = parseCidr(text);
     return block !== undefined && address !== undefined && blockHolds(block, address);
   });
-  if (!isInside) throw refused(call, 'login from a network the role does not name', 'permission denied', 403);
+}
+
+/** @throws VaultFault when the role may not log in from there */
+export function checkSource(call: TransitCall, { sources }: Pick<TransitRole, 'sources'>): void {
+  if (!isFrom(call, sources))
+    throw refused(call, 'login from a network the role does not name', 'permission denied', 403);
 }
 
 /** A refusal with Vault's text; `reason` is for the record. */
@@ -135,7 +139,6 @@ const certLogin: Handler = async (call) => {
     identity,
     policy: undefined,
     metadata: { cert_name: tenant.access.policyOf(identity) ?? 'admin' },
-    displayName: `cert-${identity.slice(0, 8)}`,
     ttlMs: config.tokens.ttlMs,
     maxTtlMs: config.tokens.maxTtlMs,
   });
@@ -166,7 +169,7 @@ const lookupSelf: Handler = (call) => {
       creation_time: token.createdAt,
       creation_ttl: token.ttl,
       display_name: token.method,
-      entity_id: entityOf(token),
+      entity_id: uuidForm(token.identity),
       expire_time: iso(token.expiresAt),
       explicit_max_ttl: 0,
       id: text,

@@ -14,7 +14,9 @@ import { endTrace, traceRequest, type RequestTrace } from '../../server/request-
 import type { RequestSeries } from '../../telemetry/index.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import { BodyDeadline } from '../kes/body-deadline.ts';
-import { readBody, type Declared, type RawRequest } from '../kes/body.ts';
+import { notFound } from '../kes/answers.ts';
+import { wholeBody, type Declared, type RawRequest } from '../kes/body.ts';
+import { allMethods } from '../kes/routes.ts';
 import { send, type Answer } from '../objects/answers.ts';
 import type { RawResponse } from '../objects/call.ts';
 import {
@@ -36,11 +38,13 @@ import { engineRoutes } from './engine.ts';
 import { kvRoutes } from './kv.ts';
 import { certRoutes, tokenRoutes } from './logins.ts';
 import {
+  isAtOrBelow,
   matchRoute,
+  mountOf,
   type Handler,
   type MatchedRoute,
+  type Mount,
   type TransitMethod,
-  type TransitRoute,
 } from './routes.ts';
 import { sysRoutes } from './sys.ts';
 import { isTransitPath, looksLikeVault, transitTarget, type TransitTarget } from './target.ts';
@@ -77,23 +81,12 @@ export interface TransitPluginOptions {
 }
 
 const listRoutedAs = 'LINK';
-const allMethods = [
-  'GET',
-  'HEAD',
-  'POST',
-  'PUT',
-  'DELETE',
-  'PATCH',
-  'OPTIONS',
-  'TRACE',
-  listRoutedAs,
-] as const;
 
 export function transitPlugin(app: FastifyInstance, options: TransitPluginOptions, done: () => void): void {
   const exchange = new TransitExchange(options);
   app.addHttpMethod(listRoutedAs, { hasBody: false });
   app.route({
-    method: [...allMethods] as never,
+    method: [...allMethods, listRoutedAs] as never,
     url: anyPath,
     handler: (request, reply) => exchange.serve(request, reply),
   });
@@ -105,18 +98,6 @@ const maxBodyBytes = 8 * 1_048_576;
 
 /** Ended tokens are removed so often. */
 const sweepEveryMs = 15 * 60_000;
-
-/** Answered to tenants without this face: as if there were none, in KES's words. */
-const absent: Answer = {
-  status: 404,
-  type: 'text/plain; charset=utf-8',
-  headers: { 'x-content-type-options': 'nosniff' },
-  body: Buffer.from('404 page not found\n'),
-};
-
-interface Found extends MatchedRoute {
-  readonly label: string;
-}
 
 /** What is known of a request before it is looked at. */
 interface Begun {
@@ -146,7 +127,8 @@ class TransitExchange {
     const { method, target, startMs } = raw.selloTransit!;
     const admission = this.#gate.admit(raw);
     const tenant = tenantOf(admission);
-    const found = tenant?.config.transit === undefined ? undefined : find(tenant.config.transit, target);
+    const config = tenant?.config.transit;
+    const found = config === undefined ? undefined : matchRoute(mountsOf(config), target.segments);
     const series = this.#seriesOf(found?.label ?? 'unrouted', tenant?.name ?? '');
     series.begin();
     const traced = traceRequest(this.#server.tracing, raw.headers, {
@@ -160,7 +142,7 @@ class TransitExchange {
     void this.#answer(raw, target, found, { admission, tenant, startMs, traced, correlated })
       .catch((error: unknown) => {
         this.#server.log.error({ err: error }, 'Transit request failed');
-        return answerOfFault(faultOf(error), '');
+        return answerOfFault(faultOf(error));
       })
       .then((answer) => {
         send(raw, reply.raw as unknown as RawResponse, answer);
@@ -186,7 +168,7 @@ class TransitExchange {
   async #answer(
     raw: TransitRaw,
     target: TransitTarget,
-    found: Found | undefined,
+    found: MatchedRoute | undefined,
     { admission, tenant, startMs, traced, correlated }: Begun,
   ): Promise<Answer> {
     const config = tenant?.config.transit;
@@ -207,16 +189,10 @@ class TransitExchange {
       recordStranger: (record) => this.#gate.serverAudit.append(record),
       auditNow: () => this.#gate.runtime.tenants.get(tenant.name)?.audit ?? tenant.audit,
     });
-    let hasQuota = false;
+    let leave: (() => void) | undefined;
     let secrets: SecretFields | undefined;
     try {
-      if (this.#gate.overloaded) throw new SelloError('SELLO_RATE_LIMITED');
-      if (!tenant.quota.enter(performance.now())) {
-        await tenant.quota.holdRefusal();
-        throw new SelloError('SELLO_RATE_LIMITED');
-      }
-      hasQuota = true;
-      if (tenant.audit.trouble !== undefined) throw new SelloError('SELLO_AUDIT_UNAVAILABLE');
+      leave = await this.#gate.enter(tenant);
       if (call.records === undefined)
         throw new SelloError('SELLO_KEYRING_UNSUPPORTED', {
           detail: `the ${tenant.keys.store.kind} keystore has no place for what this face keeps`,
@@ -224,8 +200,6 @@ class TransitExchange {
       return await correlation.run(call.correlation, async () => {
         checkNamespace(raw, config);
         if (found?.route.isOpen !== true) await this.#authenticate(raw, call);
-        else if (raw.headers['x-vault-token'] !== undefined && found.label.startsWith('auth/token'))
-          await this.#authenticate(raw, call);
         const handler = handlerOf(config, found, target);
         call.operation = found!.route.operation;
         const body = await this.#bodyOf(raw);
@@ -246,7 +220,7 @@ class TransitExchange {
       return await this.#fail(call, error);
     } finally {
       secrets?.wipe();
-      if (hasQuota) tenant.quota.leave();
+      leave?.();
     }
   }
 
@@ -283,13 +257,11 @@ class TransitExchange {
   }
 
   #bodyOf(raw: TransitRaw): Promise<Buffer> {
-    return new Promise((resolve, reject) => {
-      readBody(raw, raw.sello!.declared, maxBodyBytes, this.#deadline, (body) => {
-        if (body === undefined) reject(fault(400, 'the body did not arrive'));
-        else if (body.oversize) reject(fault(413, 'error parsing JSON: http: request body too large'));
-        else resolve(body.bytes);
-      });
-    });
+    return wholeBody(raw, raw.sello!.declared, maxBodyBytes, this.#deadline, (why) =>
+      why === 'lost'
+        ? fault(400, 'the body did not arrive')
+        : fault(413, 'error parsing JSON: http: request body too large'),
+    );
   }
 
   async #fail(call: TransitCall, error: unknown): Promise<Answer> {
@@ -304,13 +276,14 @@ class TransitExchange {
     } catch (unrecorded) {
       shown = faultOf(unrecorded);
     }
-    return answerOfFault(shown, call.requestId);
+    return answerOfFault(shown);
   }
 
   /** Nobody's request, or one to a tenant that has no such face. */
   #refuse(raw: TransitRaw, target: TransitTarget, admission: Admission, startMs: number): Answer {
     const hasFace = admission.refusal !== undefined || admission.tenant?.config.transit !== undefined;
-    const answer = hasFace ? answerOfFault(permissionDenied(), '') : absent;
+    // To tenants without this face, as if there were none, in KES's words.
+    const answer = hasFace ? answerOfFault(permissionDenied()) : notFound;
     const { refusal } = admission;
     const record: AuditRecord = {
       timeMs: Date.now(),
@@ -384,43 +357,30 @@ function checkNamespace({ headers }: RawRequest, { namespace }: TransitConfig): 
   if (wanted !== '' && wanted !== 'root' && wanted !== namespace) throw permissionDenied();
 }
 
-/** Routes of a mount, and what paths below it are called in metrics. */
-function mountsOf({
-  mounts,
-}: TransitConfig): readonly (readonly [string, string, readonly TransitRoute[]])[] {
-  return [
-    [mounts.transit, 'transit', engineRoutes],
-    [mounts.kv, 'kv', kvRoutes],
-    ['sys', 'sys', sysRoutes],
-    ['auth/token', 'auth/token', tokenRoutes],
-    [`auth/${mounts.cert}`, 'auth/cert', certRoutes],
-    [`auth/${mounts.approle}`, 'auth/approle', approleRoutes],
-    [`auth/${mounts.kubernetes}`, 'auth/kubernetes', kubernetesRoutes],
-    [`auth/${mounts.jwt}`, 'auth/jwt', jwtRoutes],
-  ];
-}
+const mountsByConfig = new WeakMap<TransitConfig, readonly Mount[]>();
 
-function find(config: TransitConfig, target: TransitTarget): Found | undefined {
-  for (const [mount, label, routes] of mountsOf(config)) {
-    const rest = below(mount, target.segments);
-    if (rest === undefined) continue;
-    const matched = matchRoute(routes, rest);
-    return matched === undefined ? undefined : { ...matched, label: `${label}/${matched.route.path}` };
+/** Made once for a configuration: every request asks for them. */
+function mountsOf(config: TransitConfig): readonly Mount[] {
+  let found = mountsByConfig.get(config);
+  if (found === undefined) {
+    const { mounts } = config;
+    found = [
+      mountOf(mounts.transit, 'transit', engineRoutes),
+      mountOf(mounts.kv, 'kv', kvRoutes),
+      mountOf('sys', 'sys', sysRoutes),
+      mountOf('auth/token', 'auth/token', tokenRoutes),
+      mountOf(`auth/${mounts.cert}`, 'auth/cert', certRoutes),
+      mountOf(`auth/${mounts.approle}`, 'auth/approle', approleRoutes),
+      mountOf(`auth/${mounts.kubernetes}`, 'auth/kubernetes', kubernetesRoutes),
+      mountOf(`auth/${mounts.jwt}`, 'auth/jwt', jwtRoutes),
+    ];
+    mountsByConfig.set(config, found);
   }
-  return undefined;
-}
-
-function below(mount: string, segments: readonly string[]): readonly string[] | undefined {
-  const depth = mount.split('/').length;
-  return isAtOrBelow(mount, segments) && segments.length > depth ? segments.slice(depth) : undefined;
-}
-
-function isAtOrBelow(mount: string, segments: readonly string[]): boolean {
-  return mount.split('/').every((part, i) => segments[i] === part);
+  return found;
 }
 
 /** @throws VaultFault */
-function handlerOf(config: TransitConfig, found: Found | undefined, target: TransitTarget): Handler {
+function handlerOf(config: TransitConfig, found: MatchedRoute | undefined, target: TransitTarget): Handler {
   if (target.isMalformed) throw fault(400, 'Bad Request');
   const path = target.segments.join('/');
   if (target.method === 'POST' && path.endsWith('/'))
@@ -430,7 +390,6 @@ function handlerOf(config: TransitConfig, found: Found | undefined, target: Tran
     if (handler === undefined) throw unsupportedOperation();
     return handler;
   }
-  const isBelowMount = mountsOf(config).some(([mount]) => isAtOrBelow(mount, target.segments));
-  if (isBelowMount) throw unsupportedPath();
+  if (mountsOf(config).some((mount) => isAtOrBelow(mount, target.segments))) throw unsupportedPath();
   throw fault(404, `no handler for route ${JSON.stringify(path)}. route entry not found.`);
 }

@@ -1,6 +1,7 @@
 /** Random bytes of the Transit engine. */
 import { takeRandom } from '../../crypto/index.ts';
-import { fault, goJson, type Piece } from './answers.ts';
+import { goJson } from '../../go-json.ts';
+import { fault, type Piece } from './answers.ts';
 import type { EngineHandler } from './engine.ts';
 
 /** Vault's bound. */

@@ -21,7 +21,7 @@ export type Handler = (
   body: RequestBody,
 ) => VaultAnswer | Promise<VaultAnswer>;
 
-export type TransitMethod = 'GET' | 'LIST' | 'POST' | 'DELETE' | 'PATCH';
+export type TransitMethod = 'GET' | 'LIST' | 'POST' | 'DELETE';
 
 export interface TransitRoute {
   /** Below the mount: `{name}` stands for a segment, `{path*}` for all that are left. */
@@ -31,28 +31,53 @@ export interface TransitRoute {
   readonly methods: Partial<Record<TransitMethod, Handler>>;
   /** Served without a token. */
   readonly isOpen?: boolean;
-  /** Changes something: recorded before it is done, too. */
-  readonly changes?: boolean;
+}
+
+/** The routes below one mount, made ready for requests. */
+export interface Mount {
+  readonly segments: readonly string[];
+  readonly routes: readonly {
+    readonly route: TransitRoute;
+    readonly label: string;
+    readonly pattern: readonly string[];
+  }[];
+}
+
+/** @param label what the mount is called in metrics, wherever it is */
+export function mountOf(path: string, label: string, routes: readonly TransitRoute[]): Mount {
+  return {
+    segments: path.split('/'),
+    routes: routes.map((route) => ({
+      route,
+      label: `${label}/${route.path}`,
+      pattern: route.path.split('/'),
+    })),
+  };
 }
 
 export interface MatchedRoute {
   readonly route: TransitRoute;
+  readonly label: string;
   readonly parameters: Parameters;
 }
 
 /** Names as Vault's engines take them. */
 const genericName = /^\w(?:[\w.-]*\w)?$/;
 
-/** What a mount's path names. The first route of a list counts. */
-export function matchRoute(
-  routes: readonly TransitRoute[],
-  segments: readonly string[],
-): MatchedRoute | undefined {
-  for (const route of routes) {
-    const parameters = matches(route.path.split('/'), segments);
-    if (parameters !== undefined) return { route, parameters };
+/** What a path names: the first of the first mount above it that fits. */
+export function matchRoute(mounts: readonly Mount[], segments: readonly string[]): MatchedRoute | undefined {
+  const mount = mounts.find((each) => segments.length > each.segments.length && isAtOrBelow(each, segments));
+  if (mount === undefined) return undefined;
+  const rest = segments.slice(mount.segments.length);
+  for (const { label, pattern, route } of mount.routes) {
+    const parameters = matches(pattern, rest);
+    if (parameters !== undefined) return { route, label, parameters };
   }
   return undefined;
+}
+
+export function isAtOrBelow(mount: Mount, segments: readonly string[]): boolean {
+  return mount.segments.every((part, i) => segments[i] === part);
 }
 
 function matches(pattern: readonly string[], segments: readonly string[]): Parameters | undefined {

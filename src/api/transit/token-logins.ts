@@ -132,7 +132,6 @@ const jwtLogin: Handler = async (call, _parameters, body) => {
     identity: identityOfRole(call.tenant.name, 'jwt', name, subject),
     policy: role.policy,
     metadata: { role: name },
-    displayName: 'jwt',
     ttlMs: role.ttlMs,
     maxTtlMs: role.maxTtlMs,
   });
@@ -166,7 +165,6 @@ const kubernetesLogin: Handler = async (call, _parameters, body) => {
       service_account_uid: account.uid,
       service_account_secret_name: '',
     },
-    displayName: `kubernetes-${account.namespace}-${account.name}`,
     ttlMs: role.ttlMs,
     maxTtlMs: role.maxTtlMs,
   });

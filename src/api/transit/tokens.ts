@@ -6,7 +6,7 @@
 import { hash } from 'node:crypto';
 import { takeRandom } from '../../crypto/index.ts';
 import { hasCode, SelloError } from '../../errors.ts';
-import type { RecordStore } from '../../keystores/index.ts';
+import { recordNames, removeRecord, type RecordStore } from '../../keystores/index.ts';
 
 export interface TokenFacts {
   /** Not secret: names the token to its administrators. */
@@ -44,9 +44,6 @@ const format = 1;
 const maxRemembered = 10_000;
 /** Wrong tokens cost a look into the store: so many of them are remembered. */
 const maxRefused = 1000;
-
-/** Records of ended tokens are removed so many at a time. */
-const sweepPage = 1024;
 
 interface Known {
   readonly token: Token;
@@ -151,16 +148,7 @@ export class Tokens {
     const { records } = this.#options;
     this.#known.delete(name);
     this.#refused.set(name, this.#now());
-    for (;;) {
-      const found = await records.read(pathOf(name));
-      if (found === undefined) return;
-      try {
-        await records.delete(pathOf(name), found.revision);
-        return;
-      } catch (error) {
-        if (!hasCode(error, 'SELLO_RECORD_CONFLICT')) throw error;
-      }
-    }
+    await removeRecord(records, pathOf(name));
   }
 
   /** By the name that is no secret. @returns false when there is none */
@@ -182,19 +170,11 @@ export class Tokens {
 
   async *#all(): AsyncGenerator<Token> {
     const { records } = this.#options;
-    let after: string | undefined;
-    do {
-      const page = await records.list(folder, {
-        limit: sweepPage,
-        ...(after === undefined ? {} : { after }),
-      });
-      for (const name of page.names) {
-        const found = await records.read(pathOf(name));
-        const token = found === undefined ? undefined : parseToken(name, found.value);
-        if (token !== undefined) yield token;
-      }
-      after = page.more ? page.names.at(-1) : undefined;
-    } while (after !== undefined);
+    for await (const name of recordNames(records, folder)) {
+      const found = await records.read(pathOf(name));
+      const token = found === undefined ? undefined : parseToken(name, found.value);
+      if (token !== undefined) yield token;
+    }
   }
 
   #hashOf(text: string): string {

@@ -25,6 +25,11 @@ for (const over of ['HTTP/1.1', 'HTTP/2'] as const) {
       after.peak - before.rss < 96 * mebibyte,
       `${Math.round((after.peak - before.rss) / mebibyte)} MiB at the most`,
     );
+    const collections = after.wholeCollections - before.wholeCollections;
+    t.ok(
+      collections < 12,
+      `${collections} collections of the whole heap: the small ones free what streams leave`,
+    );
   });
 
   t.test(`a reader that does not read holds back its writer: ${over}`, async (t) => {

@@ -11,6 +11,7 @@ export const mebibyte = 1_048_576;
 export interface Sizes {
   readonly rss: number;
   readonly peak: number;
+  readonly wholeCollections: number;
   readonly files: number;
   readonly inFlight: number;
 }

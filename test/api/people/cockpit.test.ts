@@ -1,5 +1,5 @@
 /** What people look at over the operators' listener: tenants, keys, certificates, records and the proof of their trail. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
 import path from 'node:path';
@@ -167,6 +167,34 @@ t.test('records are found by what they hold, newest first or in order', { timeou
   );
 });
 
+t.test('clients of a tenant are nobody else’s', { timeout: 60_000 }, async (t) => {
+  const site = await office(t, withStorage);
+  await seal(t, site, storage, 'a.jpg');
+  const usesOf = async (tenant: string, role: string) =>
+    (
+      (await site.as('x', role)('GET', `${tenant}/certificates`)) as unknown as {
+        certificates: { use: string }[];
+      }
+    ).certificates
+      .map(({ use }) => use)
+      .sort();
+  t.same(await usesOf('acme', 'acme-watch'), ['client', 'listener', 'operators']);
+  t.same(await usesOf('globex', 'globex-root'), ['listener', 'operators']);
+});
+
+t.test('a keystore as KES wrote it has keys to see and nothing to rotate', { timeout: 60_000 }, async (t) => {
+  const folder = t.testdir();
+  const { as } = await office(t, { ...trails, tenant: { keystore: { fs: { path: folder } } }, only: 'acme' });
+  const ann = as('ann', 'acme-root');
+  t.match(await ann('GET', 'acme'), { keystore: { kind: 'fs', hasVersions: false } });
+  t.match(await ann('GET', 'acme/keys'), {
+    keys: [{ key: 'app', keyring: { id: null, versions: [{ version: 1 }] } }, {}],
+  });
+  t.match(await ann('GET', 'acme/keys/app/use'), { status: 200, versions: [] });
+  t.match(await ann('POST', 'acme/keys/app/rotate'), { status: 409, code: 'SELLO_KEYRING_UNSUPPORTED' });
+  t.match(await verified(ann, 'acme'), { result: { verdict: 'unattested', isAnchored: false } });
+});
+
 t.test('a line of another tenant in the folder is not shown', { timeout: 60_000 }, async (t) => {
   const { as, site } = await office(t, { audit: (tenant) => ({ path: `audit/${tenant}.jsonl` }) });
   await as('zoe', 'globex-root')('GET', 'globex');
@@ -280,6 +308,24 @@ t.test(
     });
   },
 );
+
+t.test('a stream of this node that is gone is missed', { timeout: 60_000 }, async (t) => {
+  const { as, site } = await office(t, trails);
+  const ed = as('ed', 'acme-watch');
+  t.match(await verified(ed, 'acme'), { result: { verdict: 'verified' } });
+  const trail = site.file('audit/acme');
+  const [stream] = readdirSync(trail).filter((name) => /^[0-9a-f]{32}$/.test(name));
+  renameSync(path.join(trail, stream!), site.file('elsewhere'));
+  const seen = await verified(ed, 'acme');
+  renameSync(site.file('elsewhere'), path.join(trail, stream!));
+  t.match(seen, {
+    result: {
+      verdict: 'wrong',
+      streams: [],
+      findings: [{ kind: 'stream', text: new RegExp(`stream ${stream!} of node .* is missing`) }],
+    },
+  });
+});
 
 t.test('answers have the form that the document says', { timeout: 60_000 }, async (t) => {
   const { as, tokenOf, site } = await office(t, trails);

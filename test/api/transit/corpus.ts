@@ -201,6 +201,18 @@ export const groups: readonly Group[] = [
     ],
   },
   {
+    name: 'what is not authentic, in the words of each cipher',
+    steps: [
+      post('transit/keys/cha', { type: 'chacha20-poly1305', derived: true }),
+      post('transit/encrypt/cha', { plaintext: hi, context: 'Y29udGV4dA==' }, ciphertext),
+      post('transit/decrypt/cha', { ciphertext: '{{ct}}', context: 'Y29udGV4dA==' }),
+      post('transit/decrypt/cha', { ciphertext: '{{ct}}', context: 'b3RoZXI=' }),
+      post('transit/rewrap/cha', { ciphertext: '{{ct}}', context: 'b3RoZXI=' }),
+      post('transit/decrypt/cha', { ciphertext: `vault:v1:${invented}`, context: 'b3RoZXI=' }),
+      post('transit/decrypt/cha', { batch_input: [{ ciphertext: '{{ct}}', context: 'b3RoZXI=' }] }),
+    ],
+  },
+  {
     name: 'derived keys',
     steps: [
       post('transit/keys/der', { derived: true }),

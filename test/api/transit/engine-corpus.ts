@@ -166,6 +166,23 @@ export const engineGroups: readonly Group[] = [
     ],
   },
   {
+    name: 'ChaCha20-Poly1305 in its own words',
+    steps: [
+      post('keys/ch', { type: 'chacha20-poly1305' }),
+      post('encrypt/ch', { plaintext: hi }, { keep: { ct: 'data.ciphertext' } }),
+      post('decrypt/ch', { ciphertext: '{{ct}}' }),
+      ...each(
+        'decrypt/ch',
+        { ciphertext: '{{ct}}', associated_data: hi },
+        { ciphertext: `vault:v1:${b64('x'.repeat(40))}` },
+        { ciphertext: `vault:v1:${b64('x'.repeat(12))}` },
+        { ciphertext: `vault:v1:${b64('x'.repeat(11))}` },
+        { batch_input: [{ ciphertext: '{{ct}}', associated_data: hi }] },
+      ),
+      post('rewrap/ch', { ciphertext: `vault:v1:${b64('x'.repeat(40))}` }),
+    ],
+  },
+  {
     name: 'versions that are named',
     steps: [
       post('keys/v'),

@@ -104,7 +104,7 @@ async function show() {
   const { signal } = leave;
   const { tenant, page, name, query } = placeOfAddress();
   const membership = memberships.find((one) => one.tenant === tenant);
-  const chosen = membership === undefined ? undefined : pages[page];
+  const chosen = membership === undefined || !Object.hasOwn(pages, page) ? undefined : pages[page];
   const may = (/** @type {string} */ operation) => membership?.operations.includes(operation) === true;
   /** @type {Page} */
   let found = chosen?.page ?? tenants;
@@ -165,7 +165,8 @@ function side(membership, page) {
       id: 'tenant',
       change: (/** @type {any} */ event) => {
         const to = event.target.value;
-        location.hash = to === '' ? '#/' : `#/${encodeURIComponent(to)}/${page in pages ? page : 'keys'}`;
+        location.hash =
+          to === '' ? '#/' : `#/${encodeURIComponent(to)}/${Object.hasOwn(pages, page) ? page : 'keys'}`;
       },
     },
     membership === undefined && h('option', { value: '' }, 'Choose…'),

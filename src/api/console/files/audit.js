@@ -96,7 +96,15 @@ export const audit = {
     const stop = button('Stop', () => stopper.abort());
     const stopper = new AbortController();
     signal.addEventListener('abort', () => stopper.abort(), { once: true });
-    stopper.signal.addEventListener('abort', () => stop.remove(), { once: true });
+    stopper.signal.addEventListener(
+      'abort',
+      () => {
+        // Whoever stands on it must not fall off the page.
+        if (document.activeElement === stop) form.querySelector('button').focus();
+        stop.remove();
+      },
+      { once: true },
+    );
     void read(tenant, task, isLive, stopper, { body, status, trouble, isLeft: () => signal.aborted });
     const everything = new URLSearchParams(task);
     everything.set('order', 'oldest');

@@ -1,14 +1,15 @@
 /** Elements from plain data. Text is only ever text: nothing here takes markup, and the page's policy would refuse it. */
 
 /**
- * @typedef {Node | string | number | null | undefined | false} Child
+ * Lists may be in lists.
+ * @typedef {Node | string | number | null | undefined | false | readonly any[]} Child
  * @typedef {Record<string, string | number | boolean | undefined | ((event: any) => void)>} Attributes
  */
 
 /**
  * @param {string} name
  * @param {Attributes} [attributes] functions become listeners; true an empty attribute, false and undefined none
- * @param {...(Child | readonly Child[])} children
+ * @param {...Child} children
  * @returns {any}
  */
 export function h(name, attributes = {}, ...children) {
@@ -24,17 +25,17 @@ export function h(name, attributes = {}, ...children) {
 
 /**
  * @param {Element} parent
- * @param {readonly (Child | readonly Child[])[]} children
+ * @param {readonly Child[]} children
  */
 export function add(parent, children) {
-  for (const child of children.flat())
+  for (const child of children.flat(Infinity))
     if (child !== null && child !== undefined && child !== false)
       parent.append(child instanceof Node ? child : String(child));
 }
 
 /**
  * @param {Element} parent
- * @param {...(Child | readonly Child[])} children
+ * @param {...Child} children
  */
 export function fill(parent, ...children) {
   parent.replaceChildren();
@@ -62,7 +63,7 @@ export function chip(kind, text) {
 
 /**
  * Facts with their names.
- * @param {readonly (readonly [string, Child | readonly Child[]])[]} rows
+ * @param {readonly (readonly [string, Child])[]} rows
  * @param {string} [kind]
  */
 export function facts(rows, kind = 'facts') {

@@ -50,7 +50,7 @@ export const key = {
           [
             when(keyring.changedAt, 'not since it was made'),
             keyring.changedAt !== null && [' by ', short(keyring.changedBy)],
-          ].flat(),
+          ],
         ],
         ['Key id', short(keyring.id)],
       ]),
@@ -191,7 +191,7 @@ class Actions {
   }
 
   /** @param {any} version */
-  ofVersion({ version, state, destroyAfter }) {
+  ofVersion({ version, state, destroyAfter, custody }) {
     const { may } = this.#place;
     if (!may('state')) return undefined;
     const path = `versions/${String(version)}`;
@@ -225,9 +225,11 @@ class Actions {
           'compromise',
           true,
         ),
+      // As KES keeps it, it lies at the key's own place and ends with the key.
       may('delete') &&
         state === 'disabled' &&
         destroyAfter === null &&
+        custody !== 'kes' &&
         change(
           'Schedule end',
           `After the waiting period ${what} can be destroyed, with a second person’s approval.`,

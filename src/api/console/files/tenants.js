@@ -85,7 +85,8 @@ function recordsOf({ kind, mode, trouble, records }) {
   if (trouble !== null) return [chip('bad', 'refused'), ` ${trouble}`];
   return [
     chip('good', mode),
-    records !== null && h('span', { class: 'under faint' }, `${count(records)} records`),
+    records !== null &&
+      h('span', { class: 'under faint' }, `${count(records)} record${records === 1 ? '' : 's'}`),
   ];
 }
 

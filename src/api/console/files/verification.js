@@ -203,7 +203,7 @@ function resultOf(result, tenant) {
       h('code', {}, 'sello audit verify DIR --anchor FILE'),
       ' on another machine.',
     ),
-  ].flat();
+  ];
 }
 
 /** @param {any} stream */
