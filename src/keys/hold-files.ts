@@ -6,24 +6,28 @@
 import { mkdir, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readWholeFile, replaceFile } from '../keystores/durable-folder.ts';
+import { rememberWithdrawnSeconds } from './ended-holds.ts';
+import { isCount } from './keyring-record.ts';
 import { parseHold } from './peer-item.ts';
-import { holdIdOf, type Hold } from './restraint.ts';
+import { lockOf, type Hold } from './restraint.ts';
 
 export interface KeptHold {
   readonly hold: Hold;
-  /** Where it was asked for here. */
+  /** Where it was asked for here, or is withdrawn. */
   readonly token?: string | undefined;
-  readonly isWithdrawn: boolean;
+  /** Asked for, or withdrawn, at this replica. */
+  readonly isOurs: boolean;
+  /** When it was withdrawn, seconds since the epoch by the clock here. */
+  readonly endedAt?: number | undefined;
 }
 
 const maxFileBytes = 16_384;
 const hex256 = /^[0-9a-f]{64}$/;
 
-/** How long the end of a withdrawn hold is remembered: replicas are down for less. */
-export const rememberWithdrawnSeconds = 30 * 24 * 3600;
-
 export class HoldFiles {
   readonly #folder: string;
+  /** What is being done to a hold's file. */
+  readonly #last = new Map<string, Promise<void>>();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -38,39 +42,51 @@ export class HoldFiles {
       const one = Buffer.isBuffer(content) ? parse(content) : undefined;
       if (one === undefined)
         throw new Error(`'${join(this.#folder, name)}' is no hold: look at it, and take it away`);
-      if (one.isWithdrawn && one.hold.at + rememberWithdrawnSeconds < nowSeconds)
+      if (one.endedAt !== undefined && one.endedAt + rememberWithdrawnSeconds < nowSeconds)
         await this.remove(one.hold.id);
       else kept.push(one);
     }
     return kept;
   }
 
-  async write(kept: KeptHold): Promise<void> {
-    await replaceFile(this.#folder, `${kept.hold.id}.json`, Buffer.from(JSON.stringify(kept)));
+  write(kept: KeptHold): Promise<void> {
+    const { id } = kept.hold;
+    return this.#inOrder(id, () =>
+      replaceFile(this.#folder, `${id}.json`, Buffer.from(JSON.stringify(kept))),
+    );
   }
 
-  async remove(id: string): Promise<void> {
-    await unlink(join(this.#folder, `${id}.json`)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
+  remove(id: string): Promise<void> {
+    return this.#inOrder(id, () =>
+      unlink(join(this.#folder, `${id}.json`)).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+      }),
+    );
+  }
+
+  /** A hold may end while it is written. */
+  #inOrder(id: string, work: () => Promise<void>): Promise<void> {
+    const mine = (this.#last.get(id) ?? Promise.resolve()).catch(() => undefined).then(work);
+    this.#last.set(id, mine);
+    return mine.finally(() => {
+      if (this.#last.get(id) === mine) this.#last.delete(id);
     });
   }
 }
 
 function parse(content: Buffer): KeptHold | undefined {
-  let value: { readonly hold?: unknown; readonly token?: unknown; readonly isWithdrawn?: unknown };
+  let value: Partial<Record<keyof KeptHold, unknown>>;
   try {
     value = JSON.parse(content.toString()) as typeof value;
   } catch {
     return undefined;
   }
   const hold = parseHold(value.hold);
-  const { token, isWithdrawn } = value;
-  if (hold === undefined || typeof isWithdrawn !== 'boolean') return undefined;
-  if (
-    token !== undefined &&
-    !(typeof token === 'string' && hex256.test(token) && holdIdOf(token) === hold.id)
-  )
-    return undefined;
-  if (isWithdrawn && token === undefined) return undefined;
-  return { hold, token, isWithdrawn };
+  const { endedAt, isOurs, token } = value;
+  if (hold === undefined || typeof isOurs !== 'boolean') return undefined;
+  if (endedAt !== undefined && !isCount(endedAt)) return undefined;
+  // What shows the end of a withdrawn one, or lets one that was asked for here be written and taken back.
+  if (token === undefined) return isOurs || endedAt !== undefined ? undefined : { hold, isOurs };
+  if (typeof token !== 'string' || !hex256.test(token) || lockOf(token) !== hold.lock) return undefined;
+  return isOurs || endedAt !== undefined ? { hold, token, isOurs, endedAt } : undefined;
 }

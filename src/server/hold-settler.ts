@@ -4,7 +4,7 @@
  */
 import { begunStatus, type AuditRecord } from '../audit/record.ts';
 import { hasCode, SelloError } from '../errors.ts';
-import type { Hold, KeyName, KeyringRecord } from '../keys/index.ts';
+import type { KeyName, KeyringRecord } from '../keys/index.ts';
 import type { Tenant } from '../tenants/tenant.ts';
 import type { ServerInfo } from './info.ts';
 
@@ -68,10 +68,9 @@ export class HoldSettler {
       if (error instanceof SelloError && error.retryable) return false;
       if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) this.#tell(tenant, name, error);
     }
-    const { restraints } = tenant.keys;
-    const holds = restraints.of(name);
-    // A peer's deletion is disabled here, and its own business from then on.
-    if (holds.every((hold) => waitsForItsMaker(hold, restraints.isOurs(hold), stored))) return true;
+    // What waits for its maker is in force here, and nobody's business until then.
+    if (!tenant.keys.hasToSettle(name, stored)) return true;
+    const holds = tenant.keys.restraints.of(name);
     const requestId = this.#options.server.newRequestId();
     const asked = [...new Set(holds.map(({ by }) => by))].slice(0, 3).join(', ');
     const record = (status: number, reason: string, error?: SelloError): AuditRecord => ({
@@ -117,18 +116,4 @@ export class HoldSettler {
       'holds cannot be written to the key store: they stay in force on the replicas that know them',
     );
   }
-}
-
-function waitsForItsMaker(
-  { change, createdAt, id }: Hold,
-  isOurs: boolean,
-  stored: KeyringRecord | undefined,
-): boolean {
-  return (
-    !isOurs &&
-    change.kind === 'schedule-deletion' &&
-    stored?.state === 'disabled' &&
-    stored.holds?.includes(id) !== true &&
-    (createdAt === undefined || createdAt === stored.createdAt)
-  );
 }

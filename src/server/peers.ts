@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { TenantItem } from '../api/peers/index.ts';
 import { maxMessageItems } from '../api/peers/index.ts';
 import type { Config, PeersConfig } from '../config/model.ts';
-import type { PeerItem, SpreadCount } from '../keys/index.ts';
+import type { ItemToTell, PeerItem, SpreadCount } from '../keys/index.ts';
 import type { TenantName } from '../tenants/name.ts';
 import type { Tenant } from '../tenants/tenant.ts';
 import type { ServerInfo } from './info.ts';
@@ -15,15 +15,11 @@ import { PeerClient } from './peer-client.ts';
 import { PeerFeed } from './peer-feed.ts';
 import { PeerListener } from './peer-listener.ts';
 import { PeerTrust } from './peer-trust.ts';
+import { SharedRate } from './shared-rate.ts';
 
 /** What processes of one server tell each other of holds and told states. */
 export type RestraintMessage =
-  | {
-      readonly kind: 'restraint';
-      readonly tenant: TenantName;
-      readonly item: PeerItem;
-      readonly token?: string;
-    }
+  | ({ readonly kind: 'restraint'; readonly tenant: TenantName } & ItemToTell)
   | { readonly kind: 'settled'; readonly tenant: TenantName; readonly id: string }
   /** A process that has just begun: everything, please. */
   | { readonly kind: 'restraints-wanted' };
@@ -31,8 +27,11 @@ export type RestraintMessage =
 /** Peers are asked so many times in `propagation`, and have as long to answer: one answer that is lost is made up for. */
 const roundsPerPropagation = 4;
 
-/** Of all peers that tell: more is put off, and asked for later. */
+/** Of all peers that tell, half of it of one: more is put off, and asked for later. */
 const mostItemsPerSecond = 5000;
+
+/** What peers pass on of others is one share: who lies to them uses up that one. */
+const relayed = 'relayed';
 
 /** Strangers that knock are told of in the log so often. */
 const strangerEveryMs = 60_000;
@@ -65,8 +64,7 @@ export class Peers {
   #outbox: TenantItem[] = [];
   #telling: Promise<SpreadCount> | undefined;
   #lastStrangerMs = -Infinity;
-  #second = 0;
-  #itemsInSecond = 0;
+  readonly #told = new SharedRate(mostItemsPerSecond);
   port: number | undefined;
 
   constructor(options: PeersOptions) {
@@ -83,6 +81,7 @@ export class Peers {
           kind: 'restraint',
           tenant,
           item,
+          origin,
           ...(token === undefined ? {} : { token }),
         });
         if (origin === 'here') this.#tell({ tenant, item });
@@ -105,7 +104,7 @@ export class Peers {
         limits: config.limits,
         server: this.#options.server,
         replica: replicaId(),
-        take: (items) => this.#takeWhatWasTold(items),
+        take: (items, teller) => this.#takeWhatWasTold(items, teller),
         page: (cursor) => this.#feed.page(cursor),
         onStranger: (reason, address) => this.#stranger(reason, address),
       });
@@ -132,13 +131,8 @@ export class Peers {
   hear(message: RestraintMessage): void {
     if (message.kind === 'restraints-wanted') {
       for (const { name, keys } of this.#options.tenants().values())
-        for (const { item, token } of keys.restraints.items())
-          this.#options.tellProcesses({
-            kind: 'restraint',
-            tenant: name,
-            item,
-            ...(token === undefined ? {} : { token }),
-          });
+        for (const each of keys.restraints.items())
+          this.#options.tellProcesses({ kind: 'restraint', tenant: name, ...each });
       return;
     }
     const restraints = this.#options.tenants().get(message.tenant)?.keys.restraints;
@@ -147,9 +141,8 @@ export class Peers {
       restraints?.settled(message.id, true);
       return;
     }
-    const isOurs = message.token !== undefined || message.item.kind === 'state';
-    this.#feed.add(message.tenant, message.item, isOurs ? 'here' : 'told');
-    void restraints?.take(message.item, 'process', message.token);
+    this.#feed.add(message.tenant, message.item, message.origin);
+    void restraints?.take(message.item, { kind: 'process', token: message.token });
   }
 
   async stop(): Promise<void> {
@@ -178,32 +171,31 @@ export class Peers {
   async #ask(): Promise<void> {
     try {
       await this.#client?.discover();
-      await this.#client?.pull((items) => this.#take(items));
+      await this.#client?.pull((items, url) => this.#take(items, url));
     } catch (error) {
       this.#options.server.log.error({ err: error }, 'peers could not be asked');
     }
   }
 
-  async #takeWhatWasTold(items: readonly TenantItem[]): Promise<void> {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#second) this.#itemsInSecond = 0;
-    this.#second = second;
-    this.#itemsInSecond += items.length;
-    if (this.#itemsInSecond > mostItemsPerSecond)
+  async #takeWhatWasTold(items: readonly TenantItem[], teller: string): Promise<void> {
+    if (!this.#told.take(teller, items.length))
       throw Object.assign(new Error('too many items'), { statusCode: 429 });
-    await this.#take(items);
+    await this.#take(items, teller);
   }
 
-  async #take(items: readonly TenantItem[]): Promise<void> {
+  async #take(items: readonly TenantItem[], teller: string): Promise<void> {
     const { metrics } = this.#options.server;
     const tenants = this.#options.tenants();
-    for (const { tenant: name, item } of items) {
+    for (const { isRelayed, item, tenant: name } of items) {
       const tenant = tenants.get(name);
       if (tenant === undefined) {
         metrics.peerItem('unknown');
         continue;
       }
-      const taken = await tenant.keys.restraints.take(item, 'peer');
+      const taken = await tenant.keys.restraints.take(item, {
+        kind: 'peer',
+        teller: isRelayed === true ? relayed : teller,
+      });
       metrics.peerItem(taken);
       if (taken === 'taken' && item.kind !== 'state') await this.#record(tenant, item);
       if (taken === 'refused')
@@ -215,9 +207,9 @@ export class Peers {
   async #record(tenant: Tenant, item: PeerItem & { readonly kind: 'hold' | 'withdrawn' }): Promise<void> {
     const { log, newRequestId } = this.#options.server;
     const isHold = item.kind === 'hold';
-    const id = isHold ? item.hold.id : item.id;
+    const { by, id, key } = item.hold;
     log.warn(
-      { tenant: tenant.name, hold: id, ...(isHold ? { key: item.hold.key, by: item.hold.by } : {}) },
+      { tenant: tenant.name, hold: id, key, by },
       isHold ? 'key held by a peer’s word' : 'hold withdrawn by a peer’s word',
     );
     try {
@@ -225,13 +217,13 @@ export class Peers {
         timeMs: Date.now(),
         requestId: newRequestId(),
         tenant: tenant.name,
-        ...(isHold ? { key: item.hold.key } : {}),
+        key,
         face: 'server',
         operation: 'state',
         decision: 'allow',
         rule: 'peer',
         status: 200,
-        reason: isHold ? `held ${id} for ${item.hold.by}` : `withdrawn ${id}`,
+        reason: `${isHold ? 'held' : 'withdrawn'} ${id} for ${by}`,
         durationMs: 0,
       });
     } catch (error) {

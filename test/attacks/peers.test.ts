@@ -1,9 +1,15 @@
 /** Who would like to be a peer, and peers that lie: strangers are refused at the door, and no peer can do more than restrict. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { ConfigError } from '../../src/config/index.ts';
-import { isName, parseKeyName } from '../../src/keys/index.ts';
+import { isName, parseKeyName, type Hold } from '../../src/keys/index.ts';
+import { holdIdOf, lockOf } from '../../src/keys/restraint.ts';
 import type { Keyring } from '../../src/keys/keyring.ts';
+import { PeerClient } from '../../src/server/peer-client.ts';
+import { PeerTrust } from '../../src/server/peer-trust.ts';
 import { askHttp1, askHttp2, within, type Answer } from './client.ts';
 import { authority, credentialsOf, dayMs, hourMs, issue, type Issued } from './pki.ts';
 import { Site, tenantsYaml } from './site.ts';
@@ -110,16 +116,21 @@ function stateOf(site: Site, over: object = {}, key = 'key'): Record<string, unk
 
 function hold(over: object = {}): {
   readonly item: Record<string, unknown>;
-  readonly id: string;
+  /** As who asked for it takes it back. */
+  readonly withdrawn: Record<string, unknown>;
   readonly token: string;
 } {
   const token = randomBytes(32).toString('hex');
-  const id = createHash('sha256').update(token, 'hex').digest('hex');
-  const item = {
-    kind: 'hold',
-    hold: { id, key: 'key', change: { kind: 'disable' }, by: 'somebody', at: 1, ...over },
+  const said = {
+    lock: lockOf(token),
+    key: 'key',
+    change: { kind: 'disable' },
+    by: 'somebody',
+    at: 1,
+    ...over,
   };
-  return { item, id, token };
+  const one = { id: holdIdOf(said as Omit<Hold, 'id'>), ...said };
+  return { item: { kind: 'hold', hold: one }, withdrawn: { kind: 'withdrawn', hold: one, token }, token };
 }
 
 t.test('who is no peer is not heard', async (t) => {
@@ -224,14 +235,21 @@ t.test('what the store never confirms ends, once the store can be read', async (
 t.test('a hold ends by its token alone', async (t) => {
   const site = await begin(t);
   t.equal(await issueStatus(site), 200);
-  const { item, id, token } = hold();
+  const { item, token, withdrawn } = hold();
   await tell(site, item);
   t.equal(await issueStatus(site), 403);
-  for (const wrong of ['0'.repeat(64), id, token.replace(/.$/, (c) => (c === '0' ? '1' : '0'))])
-    await tell(site, { kind: 'withdrawn', id, token: wrong });
+  const { lock } = item['hold'] as { lock: string };
+  for (const wrong of ['0'.repeat(64), lock, token.replace(/.$/, (c) => (c === '0' ? '1' : '0'))])
+    await tell(site, { ...withdrawn, token: wrong });
   t.equal(await issueStatus(site), 403, 'not by a peer’s word');
   t.match((await site.server.info.metrics.text()).body, /^sello_peer_items_total\{outcome="refused"\} 3$/m);
-  await tell(site, { kind: 'withdrawn', id, token });
+  const own = hold();
+  await tell(site, {
+    ...own.withdrawn,
+    hold: { ...(own.withdrawn['hold'] as object), id: (item['hold'] as Hold).id },
+  });
+  t.equal(await issueStatus(site), 403, 'nor by another lock under its id');
+  await tell(site, withdrawn);
   t.equal(await issueStatus(site), 200);
   await tell(site, item);
   t.equal(await issueStatus(site), 200, 'told once more after its end it does not come back');
@@ -358,6 +376,7 @@ t.test('a peer fills no memory: holds, states and rates have bounds', async (t) 
   t.equal((await say(site, peer, 'tell', { items: many })).status, 204);
   t.equal((await tell(site, hold().item)).status, 204);
   t.equal(site.server.runtime.tenants.get('alpha')!.keys.restraints.holds.length, 1000, 'no more than this');
+  t.equal(await issueStatus(site), 200, 'of one peer');
   t.equal(await issueStatus(site, 'key', client), 200, 'another tenant is served');
   await tell(site, stateOf(site, { state: 'disabled' }));
   t.equal(await issueStatus(site), 403, 'and what is told of keys in memory still counts');
@@ -372,6 +391,102 @@ t.test('a peer fills no memory: holds, states and rates have bounds', async (t) 
     'more than a peer has to say is put off',
   );
 });
+
+t.test('a peer that floods keeps no other one from being heard', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  const full = Array.from({ length: 1000 }, (_, i) => ({
+    tenant: 'alpha',
+    item: hold({ key: `k${String(i)}` }).item,
+  }));
+  t.equal((await say(site, peer, 'tell', { items: full })).status, 204);
+  const agent = new https.Agent({
+    keepAlive: true,
+    maxSockets: 20,
+    ...credentialsOf(peer),
+    rejectUnauthorized: false,
+  });
+  t.teardown(() => agent.destroy());
+  const flood = (): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const request = https.request(
+        {
+          agent,
+          host: '127.0.0.1',
+          port: site.server.peers.port!,
+          path: '/peers/v1/tell',
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+        },
+        (answer) => {
+          answer.resume();
+          answer.once('end', () => resolve(answer.statusCode!));
+        },
+      );
+      request.once('error', reject);
+      request.end('{"items":[]}');
+    });
+  let isOver = false;
+  const refused: number[] = [];
+  const flooding = Promise.all(
+    Array.from({ length: 20 }, async () => {
+      while (!isOver) refused.push(await flood());
+    }),
+  );
+  t.ok(await within(20_000, () => refused.includes(429)), 'it is put off');
+  const { item } = hold();
+  const answer = await say(site, peerCertificate(), 'tell', { items: [{ tenant: 'alpha', item }] });
+  isOver = true;
+  await flooding;
+  t.equal(answer.status, 204, 'another is not');
+  t.equal(await issueStatus(site), 403, 'and what it tells is in force');
+});
+
+t.test(
+  'a peer that always has more, and a name server that never answers, keep nobody from the others',
+  async (t) => {
+    let pages = 0;
+    const liar = https.createServer(
+      { cert: peer.certificatePem, key: peer.privateKeyPem, ca: peersCa.certificatePem, requestCert: true },
+      (request, response) => {
+        request.resume();
+        pages++;
+        response.setHeader('content-type', 'application/json');
+        response.end(JSON.stringify({ epoch: 'a'.repeat(32), next: pages, more: true, items: [] }));
+      },
+    );
+    liar.listen(0, '127.0.0.1');
+    await once(liar, 'listening');
+    t.teardown(() => {
+      liar.closeAllConnections();
+      liar.close();
+    });
+    const site = await begin(t, {
+      urls: [`https://127.0.0.1:${String((liar.address() as AddressInfo).port)}`],
+    });
+    const { peers } = site.parse(
+      yaml({
+        urls: [`https://127.0.0.1:${String((liar.address() as AddressInfo).port)}`],
+        discover: 'replicas.test:1',
+      }),
+    );
+    const silent = new PeerClient(
+      peers!,
+      new PeerTrust(peers!),
+      'c'.repeat(32),
+      500,
+      () => new Promise(() => undefined),
+    );
+    t.teardown(() => silent.close());
+    pages = 0;
+    const startMs = performance.now();
+    await silent.discover();
+    await silent.pull(async () => undefined);
+    t.ok(performance.now() - startMs < 5000, 'a round ends');
+    t.ok(pages > 0 && pages <= 20 + 20, `${String(pages)} pages of one that never ends`);
+    t.match(silent.reached, { known: 1, reachable: 1 }, 'those whose addresses are known are asked');
+  },
+);
 
 t.test('a page of what there is to tell goes on where the last one ended, and holds no secret', async (t) => {
   const site = await begin(t);

@@ -2,11 +2,11 @@
  * Real Vault servers with raft storage, three unless said otherwise: one is active, the others forward to it. Calls here are the administrator's, to a server of
  * his choice.
  */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, fetch } from 'undici';
-import type { TestAuthority } from './certificates.ts';
+import type { CertificateFiles, TestAuthority } from './certificates.ts';
 import { freePort, RunningProcess } from './process.ts';
 import type { VaultAnswer } from './vault.ts';
 
@@ -16,6 +16,7 @@ interface Node {
   readonly address: string;
   readonly config: string;
   readonly folder: string;
+  readonly certificate: CertificateFiles | undefined;
   process: RunningProcess | undefined;
 }
 
@@ -86,7 +87,7 @@ export class VaultCluster {
           log_level: 'warn',
         }),
       );
-      nodes.push({ id, port, address, config, folder: place, process: undefined });
+      nodes.push({ id, port, address, config, folder: place, certificate, process: undefined });
     }
     const ca = authority === undefined ? undefined : await readFile(authority.ca);
     const cluster = new VaultCluster(program, nodes, authority, ca);
@@ -165,7 +166,12 @@ export class VaultCluster {
   /** New certificates of the same authority, read by servers that go on. */
   async renewCertificates(): Promise<void> {
     for (const node of this.#nodes) {
-      await this.#authority!.issue(node.id, 'server');
+      const renewed = await this.#authority!.issue(node.id, 'server');
+      for (const part of ['key', 'cert'] as const) {
+        const place = node.certificate![part];
+        await copyFile(renewed[part], `${place}.new`);
+        await rename(`${place}.new`, place);
+      }
       process.kill(node.process!.pid, 'SIGHUP');
     }
   }
