@@ -27,10 +27,14 @@ const hex256 = /^[0-9a-f]{64}$/;
 export class HoldFiles {
   readonly #folder: string;
   /** What is being done to a hold's file. */
-  readonly #last = new Map<string, Promise<void>>();
+  readonly #last = new Map<string, Promise<boolean>>();
 
-  constructor(folder: string) {
+  readonly #onTrouble: (error: unknown) => void;
+
+  /** @param onTrouble told of a file that could not be written or removed: a hold is in force all the same */
+  constructor(folder: string, onTrouble: (error: unknown) => void) {
     this.#folder = folder;
+    this.#onTrouble = onTrouble;
   }
 
   async load(nowSeconds: number): Promise<KeptHold[]> {
@@ -49,15 +53,17 @@ export class HoldFiles {
     return kept;
   }
 
-  write(kept: KeptHold): Promise<void> {
+  /** @returns whether it is on the disk. Never throws */
+  write(kept: KeptHold): Promise<boolean> {
     const { id } = kept.hold;
     return this.#inOrder(id, () =>
       replaceFile(this.#folder, `${id}.json`, Buffer.from(JSON.stringify(kept))),
     );
   }
 
-  remove(id: string): Promise<void> {
-    return this.#inOrder(id, () =>
+  /** Never throws. */
+  async remove(id: string): Promise<void> {
+    await this.#inOrder(id, () =>
       unlink(join(this.#folder, `${id}.json`)).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error;
       }),
@@ -65,8 +71,14 @@ export class HoldFiles {
   }
 
   /** A hold may end while it is written. */
-  #inOrder(id: string, work: () => Promise<void>): Promise<void> {
-    const mine = (this.#last.get(id) ?? Promise.resolve()).catch(() => undefined).then(work);
+  #inOrder(id: string, work: () => Promise<void>): Promise<boolean> {
+    const mine = (this.#last.get(id) ?? Promise.resolve(true)).then(work).then(
+      () => true,
+      (error: unknown) => {
+        this.#onTrouble(error);
+        return false;
+      },
+    );
     this.#last.set(id, mine);
     return mine.finally(() => {
       if (this.#last.get(id) === mine) this.#last.delete(id);

@@ -43,6 +43,14 @@ export interface RestraintsOptions {
   readonly onSettled: (id: string) => void;
 }
 
+/** A hold as who asked for it is answered. */
+export interface Held {
+  readonly hold: Hold;
+  readonly token: string;
+  /** It outlives a restart. */
+  readonly isOnDisk: boolean;
+}
+
 export interface ItemToTell {
   readonly item: PeerItem;
   /** Asked for in this server, or told by a peer. */
@@ -98,10 +106,6 @@ export class KeyRestraints {
     }
   }
 
-  get isKeptOnDisk(): boolean {
-    return this.#options.files !== undefined;
-  }
-
   get holds(): readonly Hold[] {
     return [...this.#holds.values()];
   }
@@ -131,13 +135,9 @@ export class KeyRestraints {
   }
 
   /** In force from now on, in this process. @throws SelloError SELLO_RATE_LIMITED when there are too many */
-  async hold(
-    name: KeyName,
-    change: HoldChange,
-    by: string,
-  ): Promise<{ readonly hold: Hold; readonly token: string }> {
+  async hold(name: KeyName, change: HoldChange, by: string): Promise<Held> {
     const same = this.of(name).find((each) => isSameChange(each.change, change) && this.isOurs(each));
-    if (same !== undefined) return { hold: same, token: this.#tokens.get(same.id)! };
+    if (same !== undefined) return this.#kept(same, this.#tokens.get(same.id)!);
     // Apart from those that peers tell of: none of them can keep an administrator here from stopping a key.
     if (this.#tokens.size >= mostHolds)
       throw new SelloError('SELLO_RATE_LIMITED', { detail: `${String(mostHolds)} holds wait for the store` });
@@ -155,8 +155,12 @@ export class KeyRestraints {
     const hold: Hold = { id: holdIdOf(said), ...said };
     this.#add(hold, token);
     this.#options.onItem({ kind: 'hold', hold }, 'here', token);
-    await this.#options.files?.write({ hold, token, isOurs: true });
-    return { hold, token };
+    return this.#kept(hold, token);
+  }
+
+  async #kept(hold: Hold, token: string): Promise<Held> {
+    const isOnDisk = (await this.#options.files?.write({ hold, token, isOurs: true })) ?? false;
+    return { hold, token, isOnDisk };
   }
 
   /**
@@ -301,7 +305,7 @@ export class KeyRestraints {
   }
 
   #removeFile(id: string): void {
-    void this.#options.files?.remove(id).catch(() => undefined);
+    void this.#options.files?.remove(id);
   }
 
   #end({ id, key }: Hold, withdrawal: Withdrawal | undefined, isTold: boolean): void {

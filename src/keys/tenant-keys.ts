@@ -43,7 +43,7 @@ import {
   type HoldChange,
 } from './restraint.ts';
 import { hasHold, settlementOf } from './settle-holds.ts';
-import { KeyRestraints } from './restraints.ts';
+import { KeyRestraints, type Held } from './restraints.ts';
 
 type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
 
@@ -97,7 +97,7 @@ export interface SpreadCount {
 export type ChangeOutcome =
   | { readonly record: KeyringRecord }
   /** The store could not be reached: in force here, and written when it is back. */
-  | { readonly hold: Hold; readonly token: string; readonly isKnown: boolean }
+  | (Held & { readonly isKnown: boolean })
   /** Holds were taken back that the store had not seen. */
   | { readonly withdrawn: readonly Hold[] };
 

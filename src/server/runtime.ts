@@ -171,7 +171,15 @@ async function openTenant(
       },
       metrics: keystoreObserver(server.metrics, config.name),
       revalidateMs: propagationMs / 2,
-      holdFiles: holdsFolder === undefined ? undefined : new HoldFiles(path.join(holdsFolder, config.name)),
+      holdFiles:
+        holdsFolder === undefined
+          ? undefined
+          : new HoldFiles(path.join(holdsFolder, config.name), (error) =>
+              server.log.error(
+                { err: error, tenant: config.name },
+                'a hold is in force, and not kept on disk',
+              ),
+            ),
       ...peers?.forTenant(config.name),
     });
     opened.push(keys);

@@ -327,7 +327,29 @@ if (found !== undefined) {
     t.strictSame(figures.errors, {}, 'no call failed');
   });
 
-  t.test('stopped and started again', async (t) => {
+  t.test('stopped for 2 s, and started again with all it had', async (t) => {
+    const own = await VaultCluster.start({ program: found.vault, folder: join(folder, 'stopped'), nodes: 1 });
+    t.teardown(() => own.stop());
+    await own.must('POST', 'sys/mounts/kv', { type: 'kv', options: { version: '2' } });
+    const site = await openSite(t, {
+      addresses: own.addresses,
+      login: { method: 'token', namespace: '', token: inline(own.rootToken) },
+    });
+    const figures = await watch(
+      site,
+      t,
+      async () => {
+        const address = await own.killLeader();
+        await sleep(2_000);
+        await own.restart(address);
+      },
+      'stopped',
+    );
+    t.ok((figures.errors['SELLO_STORE_UNREACHABLE'] ?? 0) > 20, 'at once, and not "no such key"');
+    t.ok(figures.vaultCalls < 500, 'Vault was not asked for each of them');
+  });
+
+  t.test('started again without what it had', async (t) => {
     // A Vault of development forgets everything: what is asserted is that the connection and its login come back.
     const own = await Vault.start({ program: found.vault, folder: join(folder, 'own') });
     t.teardown(() => own.stop());
@@ -348,7 +370,7 @@ if (found !== undefined) {
       );
       await sleep(50);
     }
-    t.comment(`FIGURES stopped ${JSON.stringify({ recoveryMs: Math.round(performance.now() - startMs) })}`);
+    t.comment(`FIGURES emptied ${JSON.stringify({ recoveryMs: Math.round(performance.now() - startMs) })}`);
     t.ok(isBack);
     const lost: unknown = await store.read(warm).catch((error: unknown) => error);
     t.match(

@@ -1,7 +1,7 @@
 /** Restraints only ever restrict, and holds outlive a restart. */
 import fc from 'fast-check';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
@@ -175,9 +175,14 @@ t.test('what is written for a peer is read again', (t) => {
   t.end();
 });
 
+const troubles: unknown[] = [];
+
 async function open(folder: string, now: () => number = Date.now): Promise<TenantKeys> {
   const cache = { maxEntries: 10, expiryMs: 0, unusedMs: 0, offlineMs: 0, negativeMs: 0 };
-  const keys = new TenantKeys(new MemoryKeystore(), cache, { holdFiles: new HoldFiles(folder), now });
+  const keys = new TenantKeys(new MemoryKeystore(), cache, {
+    holdFiles: new HoldFiles(folder, (error) => troubles.push(error)),
+    now,
+  });
   await keys.create(name, '');
   await keys.restraints.load();
   return keys;
@@ -334,6 +339,25 @@ t.test('each teller has a share of its own, of holds and of ends', async (t) => 
   }
   t.same(Object.fromEntries(outcomes), { taken: 3000, refused: 10 }, 'each is a record: 4,000 in an hour');
   t.equal(readdirSync(folder).length, 1002, 'a file for each that is held, and for none that was not known');
+  await keys.close();
+});
+
+t.test('a disk that takes nothing keeps nobody from stopping a key', async (t) => {
+  const folder = join(t.testdir({}), 'holds');
+  const keys = await open(folder);
+  t.ok((await keys.restraints.hold(parseKeyName('more'), { kind: 'disable' }, '')).isOnDisk);
+  rmSync(folder, { recursive: true });
+  const { isOnDisk } = await keys.restraints.hold(name, { kind: 'disable' }, '');
+  t.equal(isOnDisk, false, 'who asks is told');
+  t.equal((await keys.restraints.hold(name, { kind: 'disable' }, '')).isOnDisk, false, 'each time');
+  const told = holdOf({ kind: 'disable' }, { key: parseKeyName('more') });
+  t.equal(
+    await keys.restraints.take({ kind: 'hold', hold: told }, peer),
+    'taken',
+    'what peers tell counts too',
+  );
+  await t.rejects(async () => keys.issue(name, Buffer.from('{}')), { code: 'SELLO_KEY_DISABLED' });
+  t.equal(troubles.length, 3, 'and the log says so');
   await keys.close();
 });
 

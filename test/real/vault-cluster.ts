@@ -5,7 +5,7 @@
 import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Agent, fetch } from 'undici';
+import { Agent, fetch, type Response } from 'undici';
 import type { CertificateFiles, TestAuthority } from './certificates.ts';
 import { freePort, RunningProcess } from './process.ts';
 import type { VaultAnswer } from './vault.ts';
@@ -174,6 +174,29 @@ export class VaultCluster {
       }
       process.kill(node.process!.pid, 'SIGHUP');
     }
+  }
+
+  /** Of all that the active server has. */
+  async snapshot(): Promise<Buffer> {
+    const answer = await this.#raw('GET');
+    return Buffer.from(await answer.arrayBuffer());
+  }
+
+  /** Puts back everything as it was then. */
+  async restore(snapshot: Buffer): Promise<void> {
+    await this.#raw('POST', snapshot);
+    await this.leader();
+  }
+
+  async #raw(method: string, body?: Buffer): Promise<Response> {
+    const answer = await fetch(`${await this.leader()}/v1/sys/storage/raft/snapshot`, {
+      method,
+      headers: { 'x-vault-token': this.rootToken },
+      body: body ?? null,
+      dispatcher: this.#agent,
+    });
+    if (!answer.ok) throw new Error(`snapshot: ${String(answer.status)} ${await answer.text()}`);
+    return answer;
   }
 
   async stop(): Promise<void> {
