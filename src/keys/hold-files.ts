@@ -5,6 +5,7 @@
  */
 import { mkdir, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { readWholeFile, replaceFile } from '../keystores/durable-folder.ts';
 import { rememberWithdrawnSeconds } from './ended-holds.ts';
 import { isCount } from './keyring-record.ts';
@@ -22,6 +23,8 @@ export interface KeptHold {
 }
 
 const maxFileBytes = 16_384;
+/** As long as an audit record may take. */
+const answersWithinMs = 2_000;
 const hex256 = /^[0-9a-f]{64}$/;
 
 export class HoldFiles {
@@ -30,11 +33,15 @@ export class HoldFiles {
   readonly #last = new Map<string, Promise<boolean>>();
 
   readonly #onTrouble: (error: unknown) => void;
+  readonly #put: typeof replaceFile;
+  /** Calls that the disk has not answered in time. While there are any, no other waits for it. */
+  #hanging = 0;
 
   /** @param onTrouble told of a file that could not be written or removed: a hold is in force all the same */
-  constructor(folder: string, onTrouble: (error: unknown) => void) {
+  constructor(folder: string, onTrouble: (error: unknown) => void, put = replaceFile) {
     this.#folder = folder;
     this.#onTrouble = onTrouble;
+    this.#put = put;
   }
 
   async load(nowSeconds: number): Promise<KeptHold[]> {
@@ -56,9 +63,7 @@ export class HoldFiles {
   /** @returns whether it is on the disk. Never throws */
   write(kept: KeptHold): Promise<boolean> {
     const { id } = kept.hold;
-    return this.#inOrder(id, () =>
-      replaceFile(this.#folder, `${id}.json`, Buffer.from(JSON.stringify(kept))),
-    );
+    return this.#inOrder(id, () => this.#put(this.#folder, `${id}.json`, Buffer.from(JSON.stringify(kept))));
   }
 
   /** Never throws. */
@@ -70,8 +75,12 @@ export class HoldFiles {
     );
   }
 
-  /** A hold may end while it is written. */
-  #inOrder(id: string, work: () => Promise<void>): Promise<boolean> {
+  /** A hold may end while it is written. A disk that hangs holds up nobody: what peers tell comes one after the other. */
+  async #inOrder(id: string, work: () => Promise<void>): Promise<boolean> {
+    if (this.#hanging > 0) {
+      this.#onTrouble(new Error('the disk does not answer'));
+      return false;
+    }
     const mine = (this.#last.get(id) ?? Promise.resolve(true)).then(work).then(
       () => true,
       (error: unknown) => {
@@ -80,9 +89,18 @@ export class HoldFiles {
       },
     );
     this.#last.set(id, mine);
-    return mine.finally(() => {
+    void mine.finally(() => {
       if (this.#last.get(id) === mine) this.#last.delete(id);
     });
+    const waiting = new AbortController();
+    const late = delay(answersWithinMs, 'late' as const, { signal: waiting.signal, ref: false });
+    const answer = await Promise.race([mine, late.catch(() => 'late' as const)]);
+    waiting.abort();
+    if (answer !== 'late') return answer;
+    this.#hanging++;
+    void mine.finally(() => this.#hanging--);
+    this.#onTrouble(new Error('the disk does not answer'));
+    return false;
   }
 }
 

@@ -179,8 +179,8 @@ export class KeyRestraints {
       const token = hold.lock === givenLock ? given : this.#tokens.get(hold.id);
       if (token === undefined) continue;
       ended.push(hold);
-      await this.#withdrawn(hold, token, false);
       this.#options.onItem({ kind: 'withdrawn', hold, token }, 'here');
+      await this.#withdrawn(hold, token, false);
     }
     return { ended, left: meant.filter((hold) => !ended.includes(hold)) };
   }

@@ -171,7 +171,7 @@ export class Peers {
   async #ask(): Promise<void> {
     try {
       await this.#client?.discover();
-      await this.#client?.pull((items, url) => this.#take(items, url));
+      await this.#client?.pull(async (items, url) => void (await this.#take(items, url)));
     } catch (error) {
       this.#options.server.log.error({ err: error }, 'peers could not be asked');
     }
@@ -180,12 +180,16 @@ export class Peers {
   async #takeWhatWasTold(items: readonly TenantItem[], teller: string): Promise<void> {
     if (!this.#told.take(teller, items.length))
       throw Object.assign(new Error('too many items'), { statusCode: 429 });
-    await this.#take(items, teller);
+    const refused = await this.#take(items, teller);
+    // Who was asked for a hold counts the peers that have it.
+    if (refused > 0) throw Object.assign(new Error('items refused'), { statusCode: 409 });
   }
 
-  async #take(items: readonly TenantItem[], teller: string): Promise<void> {
+  /** @returns how many were refused */
+  async #take(items: readonly TenantItem[], teller: string): Promise<number> {
     const { metrics } = this.#options.server;
     const tenants = this.#options.tenants();
+    let refused = 0;
     for (const { isRelayed, item, tenant: name } of items) {
       const tenant = tenants.get(name);
       if (tenant === undefined) {
@@ -198,9 +202,12 @@ export class Peers {
       });
       metrics.peerItem(taken);
       if (taken === 'taken' && item.kind !== 'state') await this.#record(tenant, item);
-      if (taken === 'refused')
-        this.#options.server.log.warn({ tenant: name, kind: item.kind }, 'item of a peer refused');
+      if (taken !== 'refused') continue;
+      refused++;
+      if (refused === 1)
+        this.#options.server.log.warn({ tenant: name, kind: item.kind, teller }, 'item of a peer refused');
     }
+    return refused;
   }
 
   /** In force already: a record that cannot be written undoes no restriction. */

@@ -374,7 +374,7 @@ t.test('a peer fills no memory: holds, states and rates have bounds', async (t) 
   }));
   t.ok(many.every(({ item }) => isName((item['hold'] as { key: string }).key)));
   t.equal((await say(site, peer, 'tell', { items: many })).status, 204);
-  t.equal((await tell(site, hold().item)).status, 204);
+  t.equal((await tell(site, hold().item)).status, 409, 'who tells knows that it was not taken');
   t.equal(site.server.runtime.tenants.get('alpha')!.keys.restraints.holds.length, 1000, 'no more than this');
   t.equal(await issueStatus(site), 200, 'of one peer');
   t.equal(await issueStatus(site, 'key', client), 200, 'another tenant is served');

@@ -361,6 +361,26 @@ t.test('a disk that takes nothing keeps nobody from stopping a key', async (t) =
   await keys.close();
 });
 
+t.test('a disk that hangs holds up no telling', async (t) => {
+  // As a server's sockets do.
+  const alive = setInterval(() => undefined, 1_000);
+  t.teardown(() => clearInterval(alive));
+  let isHanging = true;
+  const said: unknown[] = [];
+  const files = new HoldFiles(
+    join(t.testdir({}), 'holds'),
+    (error) => said.push(error),
+    () => (isHanging ? new Promise(() => undefined) : Promise.resolve()),
+  );
+  const kept = () => ({ hold: holdOf({ kind: 'disable' }), isOurs: false });
+  t.equal(await files.write(kept()), false, 'given up in time');
+  isHanging = false;
+  const startMs = performance.now();
+  for (let i = 0; i < 100; i++) t.equal(await files.write(kept()), false);
+  t.ok(performance.now() - startMs < 1_500, 'and not waited for again');
+  t.equal(said.length, 101);
+});
+
 t.test('ends that are not remembered any more leave no file', (t) => {
   const forgotten: string[] = [];
   const ended = new EndedHolds((id) => forgotten.push(id));
