@@ -488,6 +488,24 @@ t.test(
   },
 );
 
+t.test('what a peer passes on of others is not its own share, and a page says which it is', async (t) => {
+  const site = await begin(t);
+  t.equal(await issueStatus(site), 200);
+  const items = Array.from({ length: 1000 }, (_, i) => ({
+    tenant: 'alpha',
+    item: hold({ key: `k${String(i)}` }).item,
+    isRelayed: true,
+  }));
+  t.equal((await say(site, peer, 'tell', { items })).status, 204);
+  const one = { tenant: 'alpha', item: hold({ key: 'more' }).item };
+  t.equal((await say(site, peer, 'tell', { items: [{ ...one, isRelayed: true }] })).status, 409);
+  t.equal((await say(site, peer, 'tell', { items: [one] })).status, 204, 'what it was asked for itself');
+  const page = JSON.parse((await say(site, peer, 'pull', { epoch: '', after: 0 })).body.toString()) as {
+    items: { isRelayed?: boolean }[];
+  };
+  t.ok(page.items.length > 0 && page.items.every(({ isRelayed }) => isRelayed === true));
+});
+
 t.test('a page of what there is to tell goes on where the last one ended, and holds no secret', async (t) => {
   const site = await begin(t);
   t.equal(await issueStatus(site), 200);

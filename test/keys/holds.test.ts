@@ -254,7 +254,7 @@ t.test('a peer’s deletion is disabled once, and is over when somebody enables 
   t.match(await keys.keyring(name), { state: 'disabled', changedBy: 'a peer, for ' });
   t.equal(keys.restraints.holds.length, 1, 'it waits for who was asked');
   t.notOk(keys.hasToSettle(name, await keys.keyring(name)));
-  await keys.change(name, { kind: 'enable' }, 'alice');
+  t.match(await keys.changeOrHold(name, { kind: 'enable' }, 'alice'), { record: { state: 'enabled' } });
   await keys.settle(name, '');
   t.match(await keys.keyring(name), { state: 'enabled', changedBy: 'alice' }, 'not disabled once more');
   t.strictSame(keys.restraints.holds, [], 'and nothing is held');
