@@ -160,7 +160,7 @@ function decision(value: AuditRecord['decision']): string {
 }
 
 /** A number as JSON; what is no sensible number is 0, since JSON has no NaN. */
-function whole(value: number): string {
+export function whole(value: number): string {
   return value >= 0 && value < Number.MAX_SAFE_INTEGER ? Math.round(value).toString() : '0';
 }
 
@@ -182,8 +182,13 @@ export function timestamp(timeMs: number): string {
   return `${prefix}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`;
 }
 
+/** The value is written as it is. */
+export function isPlain(value: string, field: keyof typeof room): boolean {
+  return value.length <= room[field] && !unsafe.test(value);
+}
+
 function text(value: string, field: keyof typeof room): string {
-  if (value.length <= room[field] && !unsafe.test(value)) return value;
+  if (isPlain(value, field)) return value;
   return escapeAndCut(String(value), field);
 }
 
