@@ -186,8 +186,10 @@ export class PeerClient {
         chunks.push(chunk);
       }
       peer.isSelf = answer.headers[replicaHeader] === this.#replica;
-      peer.isReachable = answer.statusCode < 300;
-      return peer.isSelf || !peer.isReachable ? undefined : Buffer.concat(chunks).toString();
+      const isTaken = answer.statusCode < 300;
+      // One that puts off what is asked of it is there.
+      peer.isReachable = isTaken || answer.statusCode === 429;
+      return peer.isSelf || !isTaken ? undefined : Buffer.concat(chunks).toString();
     } catch {
       peer.isReachable = false;
       return undefined;

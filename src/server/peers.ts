@@ -4,7 +4,7 @@
  * their supervisor. What an item may do here is keys/restraints.ts's business: it can restrict keys of its tenant.
  */
 import { randomBytes } from 'node:crypto';
-import type { TenantItem } from '../api/peers/index.ts';
+import type { Cursor, Page, TenantItem } from '../api/peers/index.ts';
 import { maxMessageItems } from '../api/peers/index.ts';
 import type { Config, PeersConfig } from '../config/model.ts';
 import type { ItemToTell, PeerItem, SpreadCount } from '../keys/index.ts';
@@ -29,6 +29,9 @@ const roundsPerPropagation = 4;
 
 /** Of all peers that tell, half of it of one: more is put off, and asked for later. */
 const mostItemsPerSecond = 5000;
+
+/** That all peers are given, half of it to one: a page is put together anew for each that asks. */
+const mostGivenPerSecond = 20_000;
 
 /** What peers pass on of others is one share: who lies to them uses up that one. */
 const relayed = 'relayed';
@@ -65,6 +68,7 @@ export class Peers {
   #telling: Promise<SpreadCount> | undefined;
   #lastStrangerMs = -Infinity;
   readonly #told = new SharedRate(mostItemsPerSecond);
+  readonly #given = new SharedRate(mostGivenPerSecond);
   port: number | undefined;
 
   constructor(options: PeersOptions) {
@@ -105,7 +109,7 @@ export class Peers {
         server: this.#options.server,
         replica: replicaId(),
         take: (items, teller) => this.#takeWhatWasTold(items, teller),
-        page: (cursor) => this.#feed.page(cursor),
+        page: (cursor, asker) => this.#page(cursor, asker),
         onStranger: (reason, address) => this.#stranger(reason, address),
       });
       this.port = await this.#listener.listen();
@@ -175,6 +179,13 @@ export class Peers {
     } catch (error) {
       this.#options.server.log.error({ err: error }, 'peers could not be asked');
     }
+  }
+
+  #page(cursor: Cursor, asker: string): Page {
+    if (!this.#given.take(asker, 1)) throw Object.assign(new Error('too many items'), { statusCode: 429 });
+    const page = this.#feed.page(cursor);
+    this.#given.spend(asker, page.items.length);
+    return page;
   }
 
   async #takeWhatWasTold(items: readonly TenantItem[], teller: string): Promise<void> {

@@ -11,16 +11,25 @@ export class SharedRate {
 
   /** @returns false where it is too much; that is not counted */
   take(who: string, count: number, nowMs = performance.now()): boolean {
-    const second = Math.floor(nowMs / 1000);
-    if (second !== this.#second) {
-      this.#spent.clear();
-      this.#all = 0;
-    }
-    this.#second = second;
+    this.#begin(nowMs);
     const spent = (this.#spent.get(who) ?? 0) + count;
     if (spent > this.#most / 2 || this.#all + count > this.#most) return false;
-    this.#spent.set(who, spent);
-    this.#all += count;
+    this.spend(who, count, nowMs);
     return true;
+  }
+
+  /** Counts what it turned out to be. */
+  spend(who: string, count: number, nowMs = performance.now()): void {
+    this.#begin(nowMs);
+    this.#spent.set(who, (this.#spent.get(who) ?? 0) + count);
+    this.#all += count;
+  }
+
+  #begin(nowMs: number): void {
+    const second = Math.floor(nowMs / 1000);
+    if (second === this.#second) return;
+    this.#second = second;
+    this.#spent.clear();
+    this.#all = 0;
   }
 }

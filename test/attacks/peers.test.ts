@@ -9,6 +9,7 @@ import { isName, parseKeyName, type Hold } from '../../src/keys/index.ts';
 import { holdIdOf, lockOf } from '../../src/keys/restraint.ts';
 import type { Keyring } from '../../src/keys/keyring.ts';
 import { PeerClient } from '../../src/server/peer-client.ts';
+import { SharedRate } from '../../src/server/shared-rate.ts';
 import { PeerTrust } from '../../src/server/peer-trust.ts';
 import { askHttp1, askHttp2, within, type Answer } from './client.ts';
 import { authority, credentialsOf, dayMs, hourMs, issue, type Issued } from './pki.ts';
@@ -504,6 +505,20 @@ t.test('what a peer passes on of others is not its own share, and a page says wh
     items: { isRelayed?: boolean }[];
   };
   t.ok(page.items.length > 0 && page.items.every(({ isRelayed }) => isRelayed === true));
+  // As one who asks for all of it over and over.
+  const statuses = await Promise.all(
+    Array.from({ length: 60 }, async () => (await say(site, peer, 'pull', { epoch: '', after: 0 })).status),
+  );
+  t.ok(statuses.includes(200) && statuses.every((status) => status === 200 || status === 429));
+  const given = new SharedRate(20);
+  t.ok(given.take('one', 1, 0));
+  given.spend('one', 30, 0);
+  t.notOk(given.take('one', 1, 999), 'what was much is counted');
+  t.notOk(given.take('another', 1, 999), 'for all');
+  t.ok(given.take('one', 1, 1000), 'until the second is over');
+  for (let i = 0; i < 9; i++) given.take('one', 1, 1000);
+  t.notOk(given.take('one', 1, 1000), 'half is for one');
+  t.ok(given.take('another', 10, 1000), 'and half for the others');
 });
 
 t.test('a page of what there is to tell goes on where the last one ended, and holds no secret', async (t) => {

@@ -14,7 +14,8 @@ export interface PeersPluginOptions {
   /** @param teller names who tells, as his certificate does */
   readonly take: (items: readonly TenantItem[], teller: string) => Promise<void>;
   readonly tellerOf: (request: FastifyRequest) => string;
-  readonly page: (cursor: Cursor) => Page;
+  /** @throws an error with `statusCode` 429 for who asks for too much */
+  readonly page: (cursor: Cursor, asker: string) => Page;
 }
 
 export function peersPlugin(
@@ -33,7 +34,9 @@ export function peersPlugin(
   });
   app.post(`${peersPrefix}pull`, async (request, reply) => {
     const cursor = parseCursor(request.body);
-    return cursor === undefined ? reply.code(400).send({ error: 'no cursor' }) : page(cursor);
+    return cursor === undefined
+      ? reply.code(400).send({ error: 'no cursor' })
+      : page(cursor, tellerOf(request));
   });
   done();
 }
