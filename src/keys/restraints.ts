@@ -203,6 +203,9 @@ export class KeyRestraints {
       if (token !== undefined) this.#tokens.set(hold.id, token);
       return 'known';
     }
+    const stored = this.#options.held(hold.key)?.stored;
+    // Told again after its end, of a process that has begun since.
+    if (stored !== undefined && hasHold(stored, hold)) return 'known';
     if (from.kind === 'peer' && !this.#quotas.mayHold(from.teller, hold.id)) return 'refused';
     this.#add(hold, token);
     if (from.kind === 'peer') {

@@ -261,6 +261,37 @@ t.test('a peer’s deletion is disabled once, and is over when somebody enables 
   await keys.close();
 });
 
+t.test('an old hold that is told again after its end restricts nothing', async (t) => {
+  const store = new MemoryKeystore();
+  const replica = (): TenantKeys =>
+    new TenantKeys(store, { maxEntries: 10, expiryMs: 0, unusedMs: 0, offlineMs: 0, negativeMs: 0 });
+  const first = replica();
+  await first.create(name, '');
+  const own = (await first.restraints.hold(name, { kind: 'disable' }, 'alice')).hold;
+  const told = holdOf({ kind: 'schedule-deletion', wait: 0 });
+  await first.restraints.take({ kind: 'hold', hold: told }, peer);
+  await first.settle(name, '');
+  await first.change(name, { kind: 'enable' }, 'alice');
+  await first.settle(name, '');
+  const before = await first.keyring(name);
+  t.equal(before.state, 'enabled');
+  // One that has begun since remembers no end of them.
+  const fresh = replica();
+  for (const hold of [own, told])
+    for (const keys of [first, fresh]) {
+      await keys.issue(name, Buffer.from('{}'));
+      t.equal(await keys.restraints.take({ kind: 'hold', hold }, peer), 'known');
+      t.ok(await keys.issue(name, Buffer.from('{}')), 'not even until the store is read');
+      await keys.settle(name, '');
+    }
+  // Also where the key is not in memory when it is told.
+  const empty = replica();
+  await empty.restraints.take({ kind: 'hold', hold: told }, peer);
+  t.ok(await empty.issue(name, Buffer.from('{}')));
+  t.same(empty.restraints.holds, []);
+  t.same(await first.keyring(name), before);
+});
+
 t.test('a peer’s word makes no row of versions', async (t) => {
   let nowMs = 1_800_000_000_000;
   const keys = await open(join(t.testdir({}), 'holds'), () => nowMs);
