@@ -3,6 +3,8 @@ import { adminPrefix, adminRoutes, type AdminRoute, type AdminRouteName } from '
 import {
   acceptedAnswer,
   emptyBody,
+  heldAnswer,
+  holdsAnswer,
   keyringAnswer,
   receiptAndKeyringAnswer,
   receiptAnswer,
@@ -52,12 +54,24 @@ const bodies: Partial<Record<AdminRouteName, unknown>> = {
 /** What a route answers with; most answer with the key as it is then. */
 export const answers: Partial<Record<AdminRouteName, unknown>> = {
   use: useAnswer,
+  holds: holdsAnswer,
   rewrap: rewrapAnswer,
   destroy: receiptAnswer,
   'destroy-version': receiptAndKeyringAnswer,
   'accept-restore': acceptedAnswer,
   document: { type: 'object' },
 };
+
+/** What restricts, or takes a restriction back, also while the keystore is away. */
+const mayBeHeld: ReadonlySet<AdminRouteName> = new Set([
+  'disable',
+  'enable',
+  'disable-version',
+  'enable-version',
+  'compromise-version',
+  'schedule-deletion',
+  'cancel-deletion',
+]);
 
 const parameters = {
   key: {
@@ -101,6 +115,15 @@ export function operationOf({ name, method, path }: AdminRoute, more: readonly u
         : {}),
       responses: {
         200: { description: 'Done', content: jsonOf(answers[name] ?? keyringAnswer) },
+        ...(mayBeHeld.has(name)
+          ? {
+              202: {
+                description:
+                  'In force on replicas; the keystore cannot be reached, and gets it when it is back',
+                content: jsonOf(heldAnswer),
+              },
+            }
+          : {}),
         ...errorResponses,
       },
     },
