@@ -1,7 +1,8 @@
 /** The door of audit/: what a record holds, where records go, and how KES's clients read them. */
+export { recordsOfItems } from './items.ts';
 export { auditLine, maxLineBytes } from './line.ts';
 export { kesAuditLine, kesErrorLine } from './kes-stream.ts';
-export { begunStatus, type AuditRecord, type AuditStream } from './record.ts';
+export { begunStatus, type AuditItem, type AuditRecord, type AuditStream } from './record.ts';
 export { createServerAudit, type ServerAudit, type ServerAuditOptions } from './server-audit.ts';
 export type { AuditFault, AuditFile, AuditObserver, AuditStreamOptions, ChainStatus } from './file.ts';
 export { openAuditStream } from './stream.ts';

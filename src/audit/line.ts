@@ -8,7 +8,7 @@
  * surrogate pair becomes U+FFFD, and a long value is cut, marked, and named in `sello.cut`.
  */
 import type { Operation } from '../access/operations.ts';
-import { begunStatus, type AuditRecord } from './record.ts';
+import { begunStatus, type AuditItem, type AuditRecord } from './record.ts';
 
 /** Includes the newline. 4 KiB is also what POSIX promises to be one piece on a pipe (PIPE_BUF). */
 export const maxLineBytes = 4096;
@@ -121,6 +121,7 @@ export function auditLine(record: AuditRecord): string {
   if (record.count !== undefined) own += `"count":${whole(record.count)},`;
   const face = text(record.face, 'face');
   let tail = `"face":"${face}"`;
+  if (record.items !== undefined) tail += `,"items":[${record.items.map(itemText).join(',')}]`;
   if (record.key !== undefined) tail += `,"key":"${text(record.key, 'key')}"`;
   if (record.keyVersion !== undefined) tail += `,"key_version":${whole(record.keyVersion)}`;
   if (known === undefined) tail += `,"operation":"${text(operation!, 'operation')}"`;
@@ -153,6 +154,19 @@ export function auditLine(record: AuditRecord): string {
   return `${line},"sello":{${own}"decision":"${decision(record.decision)}",${tail}}\n`;
 }
 
+/** One entry of `sello.items`. */
+export function itemText(item: AuditItem): string {
+  let parts = '';
+  if (item.bucket !== undefined) parts += `"bucket":"${text(item.bucket, 'bucket')}",`;
+  if (item.contextSha256 !== undefined)
+    parts += `"context_sha256":"${text(item.contextSha256, 'contextSha256')}",`;
+  if (item.count !== undefined && item.count !== 1) parts += `"count":${whole(item.count)},`;
+  if (item.key !== undefined) parts += `"key":"${text(item.key, 'key')}",`;
+  if (item.keyVersion !== undefined) parts += `"key_version":${whole(item.keyVersion)},`;
+  if (item.object !== undefined) parts += `"object":"${text(item.object, 'object')}",`;
+  return `{${parts.slice(0, -1)}}`;
+}
+
 const address = /^[0-9a-fA-F:.]{2,45}$/;
 
 function decision(value: AuditRecord['decision']): string {
@@ -160,7 +174,7 @@ function decision(value: AuditRecord['decision']): string {
 }
 
 /** A number as JSON; what is no sensible number is 0, since JSON has no NaN. */
-function whole(value: number): string {
+export function whole(value: number): string {
   return value >= 0 && value < Number.MAX_SAFE_INTEGER ? Math.round(value).toString() : '0';
 }
 
@@ -182,8 +196,13 @@ export function timestamp(timeMs: number): string {
   return `${prefix}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`;
 }
 
+/** The value is written as it is. */
+export function isPlain(value: string, field: keyof typeof room): boolean {
+  return value.length <= room[field] && !unsafe.test(value);
+}
+
 function text(value: string, field: keyof typeof room): string {
-  if (value.length <= room[field] && !unsafe.test(value)) return value;
+  if (isPlain(value, field)) return value;
   return escapeAndCut(String(value), field);
 }
 
@@ -199,7 +218,9 @@ function escapeAndCut(value: string, field: keyof typeof room): string {
     const point = value.codePointAt(unit)!;
     escaped += escapePoint(point);
     if (escaped.length > bytes) {
-      cut += `${cut === '' ? '' : ','}"${fieldNames[field]}"`;
+      const name = `"${fieldNames[field]}"`;
+      // Of several items one is enough.
+      if (!cut.includes(name)) cut += `${cut === '' ? '' : ','}${name}`;
       return `${escaped.slice(0, markable)}\\u2026(+${value.length - markableUnits})`;
     }
     unit += point > 0xffff ? 2 : 1;

@@ -3,6 +3,11 @@
  * Activity (6003), the life of a key Entity Management (3004).
  */
 
+interface Place {
+  readonly bucket?: string;
+  readonly object?: string;
+}
+
 interface EcsRecord {
   readonly '@timestamp': string;
   readonly error?: { readonly code?: string };
@@ -20,7 +25,8 @@ interface EcsRecord {
   readonly rule?: { readonly name?: string };
   readonly sello: {
     readonly chain?: { readonly sequence: number; readonly stream: string };
-    readonly context?: { readonly bucket?: string; readonly object?: string };
+    readonly context?: Place;
+    readonly items?: readonly (Place & { readonly key?: string })[];
     readonly context_sha256?: string;
     readonly decision?: string;
     readonly face?: string;
@@ -82,7 +88,7 @@ export function toOcsf(record: EcsRecord): object {
   const { event, http, sello, source, tls, trace, user } = record;
   const [activity, kind] = activities[event.action ?? ''] ?? [2, apiActivity];
   const isSuccess = event.outcome === 'success';
-  const { bucket, object } = sello.context ?? {};
+  const { items = [] } = sello;
   // Only API Activity has the profile that gives a trace its own place.
   const hasTrace = trace !== undefined && kind === apiActivity;
   return {
@@ -125,10 +131,14 @@ export function toOcsf(record: EcsRecord): object {
             request: { uid: http?.request?.id },
           },
           resources: [
-            { name: sello.key, type: 'Encryption Key' },
-            ...(bucket === undefined
-              ? []
-              : [{ name: object === undefined ? bucket : `${bucket}/${object}`, type: 'Object' }]),
+            ...[...new Set([sello.key, ...items.map(({ key }) => key)])]
+              .filter((name) => name !== undefined)
+              .map((name) => ({ name, type: 'Encryption Key' })),
+            ...[sello.context ?? {}, ...items].flatMap(({ bucket, object }) =>
+              bucket === undefined
+                ? []
+                : [{ name: object === undefined ? bucket : `${bucket}/${object}`, type: 'Object' }],
+            ),
           ],
         }),
     http_request: { http_method: http?.request?.method, url: { path: record.url?.path } },

@@ -10,6 +10,18 @@ import type { Face, Operation } from '../access/operations.ts';
  */
 export const begunStatus = 102;
 
+/** What is one item's own, of several that went with one request. */
+export interface AuditItem {
+  readonly key?: string | undefined;
+  readonly keyVersion?: number | undefined;
+  readonly bucket?: string | undefined;
+  readonly object?: string | undefined;
+  /** Of a context that names no bucket and object alone. */
+  readonly contextSha256?: string | undefined;
+  /** How many such in a row; 1 where it is not said. */
+  readonly count?: number | undefined;
+}
+
 export interface AuditRecord {
   /** Milliseconds since the epoch. */
   readonly timeMs: number;
@@ -58,6 +70,8 @@ export interface AuditRecord {
   readonly vaultRequestId?: string | undefined;
   /** For summaries of a flood: how many refusals of this source and reason the record stands for; `durationMs` is their span. */
   readonly count?: number | undefined;
+  /** Of a batch: the items that had this outcome, as many as one record has room for (items.ts); `count` says how many they are. */
+  readonly items?: readonly AuditItem[] | undefined;
 }
 
 /**

@@ -65,13 +65,19 @@ export async function firstTime(segment: Segment): Promise<number | undefined> {
   return undefined;
 }
 
+interface Place {
+  readonly bucket?: string;
+  readonly object?: string;
+}
+
 interface FoundRecord {
   readonly '@timestamp'?: string;
   readonly event?: { readonly outcome?: string };
   readonly organization?: { readonly id?: string };
   readonly sello?: {
     readonly key?: string;
-    readonly context?: { readonly bucket?: string; readonly object?: string };
+    readonly context?: Place;
+    readonly items?: readonly (Place & { readonly key?: string })[];
   };
   readonly user?: { readonly id?: string };
 }
@@ -100,7 +106,7 @@ export function recordMatcher(filter: SearchFilter): (line: Buffer) => boolean {
     }
     return (
       (tenant === undefined || record.organization?.id === tenant) &&
-      (key === undefined || record.sello?.key === key) &&
+      (key === undefined || isOfKey(record, key)) &&
       (identity === undefined || record.user?.id?.startsWith(identity) === true) &&
       (outcome === undefined || record.event?.outcome === outcome) &&
       (object === undefined || isObject(record, object))
@@ -108,8 +114,16 @@ export function recordMatcher(filter: SearchFilter): (line: Buffer) => boolean {
   };
 }
 
+/** A batch's items may be of other keys each. */
+function isOfKey({ sello }: FoundRecord, wanted: string): boolean {
+  return sello?.key === wanted || sello?.items?.some(({ key }) => key === wanted) === true;
+}
+
 function isObject({ sello }: FoundRecord, wanted: string): boolean {
-  const { bucket, object } = sello?.context ?? {};
+  return [sello?.context ?? {}, ...(sello?.items ?? [])].some((place) => isPlace(place, wanted));
+}
+
+function isPlace({ bucket, object }: Place, wanted: string): boolean {
   if (bucket === undefined) return false;
   const whole = object === undefined ? bucket : `${bucket}/${object}`;
   if (wanted.endsWith('*')) return whole.startsWith(wanted.slice(0, -1));

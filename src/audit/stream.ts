@@ -25,6 +25,7 @@ import type { AuditRecord } from './record.ts';
 import { slotBatchBytes } from './slot.ts';
 import { TrailKeeper, type TrailWriter } from './trail-keeper.ts';
 import type { TrailHead } from './trail-target.ts';
+import { usualLine } from './usual-line.ts';
 import { takeSlot, threadKey, type Slot } from './writer.ts';
 
 /** What may wait: half a second of a busy server. More than that means the disk does not keep up. */
@@ -157,7 +158,7 @@ class FileStream implements AuditFile, TrailWriter {
 
   append(record: AuditRecord): Promise<void> {
     if (this.#state !== 'ok' || this.#closing) return this.#refuse();
-    const line = auditLine(record);
+    const line = usualLine(record);
     if (this.#queuedRecords >= maxQueuedRecords || this.#queuedBytes + line.length > maxQueuedBytes) {
       return this.#refuse();
     }

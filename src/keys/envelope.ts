@@ -140,7 +140,7 @@ export function sealEnvelope(
   envelope.set(takeRandom(at.commitment - at.salt), at.salt);
   const { messageKey, commitment } = derive(envelope.subarray(0, envelopeSeedBytes));
   envelope.set(commitment, at.commitment);
-  const associated = Buffer.concat([envelope.subarray(0, start), context]);
+  const associated = associatedOf(envelope, start, context);
   aeadSealInto(envelope, start, aeads[facts.algorithm], messageKey, zeroNonce, associated, plaintext);
   wipe(messageKey);
   return envelope;
@@ -152,7 +152,7 @@ export function openEnvelope(envelope: ParsedEnvelope, derive: Derive, context: 
   try {
     // Before any decryption: an AEAD alone may open under two keys.
     if (!equalSecrets(commitment, envelope.commitment)) return undefined;
-    const associated = Buffer.concat([envelope.header, context]);
+    const associated = associatedOf(envelope.header, envelope.header.length, context);
     return aeadOpen(aeads[envelope.algorithm], messageKey, zeroNonce, associated, envelope.sealed);
   } finally {
     wipe(messageKey);
@@ -160,6 +160,19 @@ export function openEnvelope(envelope: ParsedEnvelope, derive: Derive, context: 
 }
 
 const zeroNonce = Buffer.alloc(12);
+
+/** Nothing in it is secret, and it is used up before the next is written. */
+const associatedRoom = Buffer.alloc(2048);
+
+/** Header and context in one piece, valid until the next call. */
+function associatedOf(header: Buffer, length: number, context: Buffer): Buffer {
+  /* Precondition: a header is bounded by {@link maxWrappedBytes}, and a context is a hash. */
+  if (length + context.length > associatedRoom.length)
+    throw new RangeError(`context of ${context.length} bytes`);
+  header.copy(associatedRoom, 0, 0, length);
+  context.copy(associatedRoom, length);
+  return associatedRoom.subarray(0, length + context.length);
+}
 const contextLabel = Buffer.from('sello key envelope context v1');
 
 /**

@@ -39,6 +39,6 @@ export { leastRotationSeconds, sealingVersion, type KeyChange } from './transiti
 export { HoldFiles } from './hold-files.ts';
 export { parsePeerItem, type PeerItem } from './peer-item.ts';
 export { strictest, type Hold, type HoldChange, type ToldState } from './restraint.ts';
-export { mostHolds, type Taken } from './restraints.ts';
+export { mostHolds, type ItemToTell, type Taken } from './restraints.ts';
 export type { DueWork } from './keyring-schedule.ts';
 export type { KeyUse, VersionUse } from './use-log.ts';

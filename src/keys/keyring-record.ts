@@ -37,6 +37,8 @@ export interface VersionRecord {
   readonly fingerprint?: string | undefined;
   /** When it may be destroyed: set when that is asked for. */
   readonly destroyAfter?: number | undefined;
+  /** It was marked as compromised before it was disabled: it seals never again. */
+  readonly wasCompromised?: true | undefined;
   /** Who asked. */
   readonly destroyBy?: string | undefined;
 }
@@ -193,6 +195,7 @@ function isVersion(value: unknown): value is VersionRecord {
     isCount(version.createdAt) &&
     isCount(version.changedAt) &&
     (version.destroyAfter === undefined || isCount(version.destroyAfter)) &&
+    (version.wasCompromised === undefined || version.wasCompromised === true) &&
     (version.destroyBy === undefined || typeof version.destroyBy === 'string')
   );
 }

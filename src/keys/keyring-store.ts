@@ -25,7 +25,6 @@ import {
   formatKeyring,
   maxVersions,
   parseKeyring,
-  rememberedHolds,
   type KeyringRecord,
   type TransitSettings,
   type VersionRecord,
@@ -33,8 +32,9 @@ import {
 import { isScheduled, KeyringSchedule, type DueWork } from './keyring-schedule.ts';
 import { MasterKey, masterKeyBytes, type KeyFacts } from './material.ts';
 import type { KeyName } from './names.ts';
-import { isOfKey, leavesNothingToSeal, restrictsMore, type Hold } from './restraint.ts';
+import { isOfKey, leavesNothingToSeal, type HoldChange } from './restraint.ts';
 import { formatPlaceholder, Placeholder } from './placeholder.ts';
+import { settlementOf, withNotes, type OpenHold } from './settle-holds.ts';
 import { formatStoredKey } from './stored-key.ts';
 import {
   addVersion,
@@ -450,33 +450,55 @@ export class KeyringStore {
   }
 
   /**
-   * Writes holds into the keyring that it does not have yet, each once. What one asks for that is so already, or that the key does not
-   * have, is noted as done.
-   * @returns undefined when it had them all
+   * Writes holds into the keyring, each once: what of them {@link settlementOf} says.
+   * @returns the record, where it was changed, and the ids of those that its state refuses
    */
-  async settle(name: KeyName, holds: readonly Hold[], by: Change): Promise<KeyringRecord | undefined> {
-    return this.#change(name, by, async (record, first) => {
-      const open = holds.filter(({ id }) => record.holds?.includes(id) !== true);
-      const meant = open.filter(({ createdAt, keyId }) =>
-        isOfKey({ first, stored: record }, { id: keyId, createdAt }),
-      );
-      if (meant.length === 0) return undefined;
+  async settle(
+    name: KeyName,
+    holds: readonly OpenHold[],
+    by: Change,
+  ): Promise<{ readonly record: KeyringRecord | undefined; readonly refused: ReadonlySet<string> }> {
+    const refused = new Set<string>();
+    const settled = await this.#change(name, by, async (record, first) => {
+      const notes: string[] = [];
+      let refusal: unknown;
       let changed = record;
-      for (const { by: asker, change } of meant) {
-        if (!restrictsMore(changed, change)) continue;
-        const asked = { ...by, by: asker };
-        // Nobody can be asked any more whether another version shall take over: a restriction comes first.
-        if (leavesNothingToSeal(changed, change))
-          changed = await this.#withNewVersion(changed, sealingVersion(changed)!.algorithm, asked);
-        changed = applyChange(changed, change, asked);
+      // Last those that were asked for here: what is remembered longest.
+      for (const hold of [...holds].sort((a, b) => Number(a.isOurs) - Number(b.isOurs))) {
+        if (!isOfKey({ first, stored: record }, { id: hold.keyId, createdAt: hold.createdAt })) continue;
+        const settlement = settlementOf(changed, hold, by.at);
+        if (typeof settlement === 'string') continue;
+        const { change, note } = settlement;
+        try {
+          if (change !== undefined)
+            changed = await this.#withHold(changed, change, {
+              ...by,
+              by: hold.isOurs ? hold.by : `a peer, for ${hold.by}`,
+            });
+          notes.push(note);
+        } catch (error) {
+          if (!hasCode(error, 'SELLO_KEY_CHANGE_REFUSED')) throw error;
+          refusal ??= error;
+          refused.add(hold.id);
+        }
       }
-      const noted = [...(record.holds ?? []), ...meant.map(({ id }) => id)].slice(-rememberedHolds);
+      if (notes.length === 0 && refusal !== undefined) throw refusal;
+      if (notes.length === 0) return undefined;
       return next(
         { ...changed, generation: record.generation },
         { ...by, by: changed.changedBy },
-        { holds: noted },
+        { holds: withNotes(record, notes) },
       );
     });
+    return { record: settled, refused };
+  }
+
+  async #withHold(record: KeyringRecord, change: HoldChange, by: Change): Promise<KeyringRecord> {
+    // Nobody can be asked any more whether another version shall take over: a restriction comes first.
+    const sealing = leavesNothingToSeal(record, change)
+      ? await this.#withNewVersion(record, sealingVersion(record)!.algorithm, by)
+      : record;
+    return applyChange(sealing, change, by);
   }
 
   /** Ends a version's bytes for good, once {@link destroyVersion} allows it. */
@@ -493,11 +515,6 @@ export class KeyringStore {
       if (isInCustody && kept !== undefined)
         throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
           detail: `Vault ends versions in their order: version ${String(kept.version)} is still there`,
-        });
-      if (custody === 'kes')
-        throw new SelloError('SELLO_KEY_CHANGE_REFUSED', {
-          detail:
-            "version 1 lies at the key's own place, with its HMAC key: it can be disabled, and ends with the key",
         });
       place = at;
       return destroyed;

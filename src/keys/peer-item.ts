@@ -12,13 +12,13 @@ import {
   type KeyState,
   type VersionState,
 } from './keyring-record.ts';
-import type { Hold, HoldChange, ToldState } from './restraint.ts';
+import { holdIdOf, type Hold, type HoldChange, type ToldState } from './restraint.ts';
 import { mostSpanSeconds } from './transitions.ts';
 
 export type PeerItem =
   | { readonly kind: 'hold'; readonly hold: Hold }
   /** The hold was withdrawn by who has its token. */
-  | { readonly kind: 'withdrawn'; readonly id: string; readonly token: string }
+  | { readonly kind: 'withdrawn'; readonly hold: Hold; readonly token: string }
   | { readonly kind: 'state'; readonly key: KeyName; readonly state: ToldState };
 
 /** An identity is 64 characters; a person's name is bounded where it comes from. */
@@ -35,8 +35,9 @@ export function parsePeerItem(value: unknown): PeerItem | undefined {
       return hold === undefined ? undefined : { kind: 'hold', hold };
     }
     case 'withdrawn': {
-      const { id, token } = item;
-      return isHex256(id) && isHex256(token) ? { kind: 'withdrawn', id, token } : undefined;
+      const { token } = item;
+      const hold = parseHold(item['hold']);
+      return hold !== undefined && isHex256(token) ? { kind: 'withdrawn', hold, token } : undefined;
     }
     case 'state': {
       const state = parseState(item['state']);
@@ -52,13 +53,14 @@ export function parsePeerItem(value: unknown): PeerItem | undefined {
 export function parseHold(value: unknown): Hold | undefined {
   const hold = fieldsOf(value);
   if (hold === undefined) return undefined;
-  const { at, by, createdAt, id, key, keyId } = hold;
+  const { at, by, createdAt, id, key, keyId, lock } = hold;
   const change = parseChange(hold['change']);
-  if (!isHex256(id) || !isKey(key) || change === undefined || !isCount(at)) return undefined;
+  if (!isHex256(lock) || !isKey(key) || change === undefined || !isCount(at)) return undefined;
   if (typeof by !== 'string' || by.length > maxByLength) return undefined;
   if (keyId !== undefined && !(typeof keyId === 'string' && hexId.test(keyId))) return undefined;
   if (createdAt !== undefined && !isCount(createdAt)) return undefined;
-  return { id, key, keyId, createdAt, change, by, at };
+  const said = { lock, key, keyId, createdAt, change, by, at };
+  return id === holdIdOf(said) ? { id, ...said } : undefined;
 }
 
 function parseChange(value: unknown): HoldChange | undefined {

@@ -4,6 +4,7 @@
  * allows more than the one it was given.
  */
 import { createHash } from 'node:crypto';
+import { framed } from '../crypto/index.ts';
 import type { Keyring } from './keyring.ts';
 import type { KeyringRecord, KeyState, VersionState } from './keyring-record.ts';
 import type { KeyName } from './names.ts';
@@ -16,8 +17,10 @@ export type HoldChange =
   | { readonly kind: 'set-version'; readonly version: number; readonly state: 'disabled' | 'compromised' };
 
 export interface Hold {
-  /** SHA-256 of a random token, in hex. Who shows the token may withdraw the hold: its maker, and whom its maker told. */
+  /** {@link holdIdOf}: nobody can pass on another restriction under the id of this one. */
   readonly id: string;
+  /** SHA-256 of a random token, in hex. Who shows the token may withdraw the hold: its maker, and whom its maker told. */
+  readonly lock: string;
   readonly key: KeyName;
   /** Which key of this name, as far as it was known where the hold was asked for. */
   readonly keyId?: string | undefined;
@@ -49,8 +52,20 @@ export function isHoldChange(change: KeyChange): change is HoldChange {
   );
 }
 
-export function holdIdOf(token: string): string {
+export function lockOf(token: string): string {
   return createHash('sha256').update(token, 'hex').digest('hex');
+}
+
+/** A hash over everything that a hold says. */
+export function holdIdOf({ at, by, change, createdAt, key, keyId, lock }: Omit<Hold, 'id'>): string {
+  const asked =
+    change.kind === 'set-version'
+      ? [change.kind, String(change.version), change.state]
+      : [change.kind, 'wait' in change ? String(change.wait) : ''];
+  const parts = ['sello hold v1', lock, key, keyId ?? '', String(createdAt ?? ''), by, String(at), ...asked];
+  return createHash('sha256')
+    .update(framed(...parts.map((part) => Buffer.from(part))))
+    .digest('hex');
 }
 
 export function toldStateOf(record: KeyringRecord): ToldState {
@@ -74,6 +89,15 @@ export function isOfKey(
 ): boolean {
   if (stored !== undefined && meant.id !== undefined) return stored.id === meant.id;
   return meant.createdAt === undefined || meant.createdAt === Math.max(0, first.createdAt.seconds);
+}
+
+/** {@link isOfKey} for a keyring that was read alone. Of one that is implied the id is not known. */
+export function isOfRecord(
+  { createdAt, id, isImplicit }: KeyringRecord & { readonly isImplicit?: boolean },
+  meant: Pick<Hold, 'keyId' | 'createdAt'>,
+): boolean {
+  if (isImplicit !== true && meant.keyId !== undefined) return id === meant.keyId;
+  return meant.createdAt === undefined || meant.createdAt === createdAt;
 }
 
 /** @param record of the store; undefined: the key's only version, enabled */

@@ -10,8 +10,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { SelloError } from '../errors.ts';
+import { EndedHolds, type Withdrawal } from './ended-holds.ts';
 import type { HoldFiles } from './hold-files.ts';
-import { rememberWithdrawnSeconds, type KeptHold } from './hold-files.ts';
 import { newKeyring } from './keyring-reader.ts';
 import type { Keyring } from './keyring.ts';
 import type { KeyName } from './names.ts';
@@ -19,12 +19,15 @@ import type { PeerItem } from './peer-item.ts';
 import {
   holdIdOf,
   isOfKey,
+  lockOf,
   restrained,
   strictest,
   type Hold,
   type HoldChange,
   type ToldState,
 } from './restraint.ts';
+import { hasHold, type OpenHold } from './settle-holds.ts';
+import { TellerQuotas } from './teller-quotas.ts';
 
 export interface RestraintsOptions {
   /** What the cache holds of a key, in its life or past it. */
@@ -40,6 +43,22 @@ export interface RestraintsOptions {
   readonly onSettled: (id: string) => void;
 }
 
+/** A hold as who asked for it is answered. */
+export interface Held {
+  readonly hold: Hold;
+  readonly token: string;
+  /** It outlives a restart. */
+  readonly isOnDisk: boolean;
+}
+
+export interface ItemToTell {
+  readonly item: PeerItem;
+  /** Asked for in this server, or told by a peer. */
+  readonly origin: 'here' | 'told';
+  /** For the other processes of this server alone. */
+  readonly token?: string | undefined;
+}
+
 export type Taken =
   | 'taken'
   | 'known'
@@ -48,10 +67,16 @@ export type Taken =
   /** It would loosen something, or there is no room. */
   | 'refused';
 
-/** Of one tenant. An administrator in an outage stops some keys; a program that stops more than this has gone wrong. */
+/** Whom an item comes from: another process of this server, or a peer, by what its share is counted under. */
+export type Source =
+  | { readonly kind: 'process'; readonly token?: string | undefined }
+  | { readonly kind: 'peer'; readonly teller: string };
+
+/**
+ * Of one tenant, asked for here; those that peers tell of are bounded apart (teller-quotas.ts). An administrator in an outage stops
+ * some keys, no more.
+ */
 export const mostHolds = 1000;
-/** Ended holds that are remembered, so that a peer that has not heard does not bring them back. */
-const mostEnded = 10_000;
 
 interface Told {
   readonly state: ToldState;
@@ -64,8 +89,8 @@ export class KeyRestraints {
   readonly #byKey = new Map<KeyName, readonly Hold[]>();
   /** Of holds that were asked for in this server. */
   readonly #tokens = new Map<string, string>();
-  /** Id and, where it was withdrawn, the token that shows it. */
-  readonly #ended = new Map<string, { readonly token: string | undefined; readonly at: number }>();
+  readonly #ended = new EndedHolds((id) => this.#removeFile(id));
+  readonly #quotas = new TellerQuotas();
   readonly #told = new WeakMap<Keyring, Told>();
 
   constructor(options: RestraintsOptions) {
@@ -75,14 +100,10 @@ export class KeyRestraints {
   /** What this server knew when it was stopped. @throws when the folder cannot be read, or holds what is no hold */
   async load(): Promise<void> {
     const kept = (await this.#options.files?.load(this.#seconds())) ?? [];
-    for (const { hold, token, isWithdrawn } of kept) {
-      if (isWithdrawn) this.#end(hold.id, token);
-      else this.#add(hold, token);
+    for (const { endedAt, hold, isOurs, token } of kept) {
+      if (endedAt === undefined) this.#add(hold, token);
+      else this.#ended.add(hold.id, { hold, token: token! }, endedAt, !isOurs);
     }
-  }
-
-  get isKeptOnDisk(): boolean {
-    return this.#options.files !== undefined;
   }
 
   get holds(): readonly Hold[] {
@@ -93,34 +114,37 @@ export class KeyRestraints {
     return this.#byKey.get(name) ?? [];
   }
 
+  /** For the store. */
+  open(name: KeyName): readonly OpenHold[] {
+    return this.of(name).map((hold) => ({ ...hold, isOurs: this.isOurs(hold) }));
+  }
+
   isOurs({ id }: Hold): boolean {
     return this.#tokens.has(id);
   }
 
   /** Everything another process of this server, or a peer, has to know. */
-  *items(): Generator<{ readonly item: PeerItem; readonly token?: string }> {
+  *items(): Generator<ItemToTell> {
     for (const hold of this.#holds.values()) {
       const token = this.#tokens.get(hold.id);
-      yield { item: { kind: 'hold', hold }, ...(token === undefined ? {} : { token }) };
+      const item = { kind: 'hold', hold } as const;
+      yield token === undefined ? { item, origin: 'told' } : { item, origin: 'here', token };
     }
-    for (const [id, { token }] of this.#ended)
-      if (token !== undefined) yield { item: { kind: 'withdrawn', id, token } };
+    for (const { isTold, withdrawal } of this.#ended.withdrawals())
+      yield { item: { kind: 'withdrawn', ...withdrawal }, origin: isTold ? 'told' : 'here' };
   }
 
   /** In force from now on, in this process. @throws SelloError SELLO_RATE_LIMITED when there are too many */
-  async hold(
-    name: KeyName,
-    change: HoldChange,
-    by: string,
-  ): Promise<{ readonly hold: Hold; readonly token: string }> {
+  async hold(name: KeyName, change: HoldChange, by: string): Promise<Held> {
     const same = this.of(name).find((each) => isSameChange(each.change, change) && this.isOurs(each));
-    if (same !== undefined) return { hold: same, token: this.#tokens.get(same.id)! };
-    if (this.#holds.size >= mostHolds)
+    if (same !== undefined) return this.#kept(same, this.#tokens.get(same.id)!);
+    // Apart from those that peers tell of: none of them can keep an administrator here from stopping a key.
+    if (this.#tokens.size >= mostHolds)
       throw new SelloError('SELLO_RATE_LIMITED', { detail: `${String(mostHolds)} holds wait for the store` });
     const token = randomBytes(32).toString('hex');
     const key = this.#options.held(name);
-    const hold: Hold = {
-      id: holdIdOf(token),
+    const said = {
+      lock: lockOf(token),
       key: name,
       ...(key?.stored === undefined ? {} : { keyId: key.stored.id }),
       ...(key === undefined ? {} : { createdAt: Math.max(0, key.first.createdAt.seconds) }),
@@ -128,10 +152,15 @@ export class KeyRestraints {
       by,
       at: this.#seconds(),
     };
+    const hold: Hold = { id: holdIdOf(said), ...said };
     this.#add(hold, token);
     this.#options.onItem({ kind: 'hold', hold }, 'here', token);
-    await this.#options.files?.write({ hold, token, isWithdrawn: false });
-    return { hold, token };
+    return this.#kept(hold, token);
+  }
+
+  async #kept(hold: Hold, token: string): Promise<Held> {
+    const isOnDisk = (await this.#options.files?.write({ hold, token, isOurs: true })) ?? false;
+    return { hold, token, isOnDisk };
   }
 
   /**
@@ -144,49 +173,65 @@ export class KeyRestraints {
     given?: string,
   ): Promise<{ readonly ended: readonly Hold[]; readonly left: readonly Hold[] }> {
     const meant = this.of(name).filter(({ change }) => isMeant(change));
-    const givenId = given === undefined ? undefined : holdIdOf(given);
+    const givenLock = given === undefined ? undefined : lockOf(given);
     const ended: Hold[] = [];
     for (const hold of meant) {
-      const token = hold.id === givenId ? given : this.#tokens.get(hold.id);
+      const token = hold.lock === givenLock ? given : this.#tokens.get(hold.id);
       if (token === undefined) continue;
       ended.push(hold);
-      await this.#withdrawn(hold.id, token, 'here', true);
+      this.#options.onItem({ kind: 'withdrawn', hold, token }, 'here');
+      await this.#withdrawn(hold, token, false);
     }
     return { ended, left: meant.filter((hold) => !ended.includes(hold)) };
   }
 
-  /** Of a peer, or of another process of this server. @param token where that process has it */
-  async take(item: PeerItem, origin: 'peer' | 'process', token?: string): Promise<Taken> {
+  async take(item: PeerItem, from: Source): Promise<Taken> {
     switch (item.kind) {
       case 'hold':
-        return this.#takeHold(item.hold, origin, token);
+        return this.#takeHold(item.hold, from);
       case 'withdrawn':
-        // A peer may not loosen anything on its word: only who asked for the hold has what its id is the hash of.
-        if (holdIdOf(item.token) !== item.id) return 'refused';
-        if (this.#ended.has(item.id)) return 'known';
-        await this.#withdrawn(item.id, item.token, origin === 'peer' ? 'told' : undefined, origin === 'peer');
-        return 'taken';
+        return this.#takeWithdrawn(item, from);
       case 'state':
-        return this.#takeState(item, origin);
+        return this.#takeState(item, from.kind);
     }
   }
 
-  async #takeHold(hold: Hold, origin: 'peer' | 'process', token?: string): Promise<Taken> {
+  async #takeHold(hold: Hold, from: Source): Promise<Taken> {
     if (this.#ended.has(hold.id)) return 'known';
+    const token = from.kind === 'process' ? from.token : undefined;
     if (this.#holds.has(hold.id)) {
       if (token !== undefined) this.#tokens.set(hold.id, token);
       return 'known';
     }
-    if (this.#holds.size >= mostHolds) return 'refused';
+    const stored = this.#options.held(hold.key)?.stored;
+    // Told again after its end, of a process that has begun since.
+    if (stored !== undefined && hasHold(stored, hold)) return 'known';
+    if (from.kind === 'peer' && !this.#quotas.mayHold(from.teller, hold.id)) return 'refused';
     this.#add(hold, token);
-    if (origin === 'peer') {
+    if (from.kind === 'peer') {
       this.#options.onItem({ kind: 'hold', hold }, 'told');
-      await this.#options.files?.write({ hold, token, isWithdrawn: false });
+      await this.#options.files?.write({ hold, isOurs: false });
     }
     return 'taken';
   }
 
-  #takeState(item: PeerItem & { readonly kind: 'state' }, origin: 'peer' | 'process'): Taken {
+  async #takeWithdrawn(item: PeerItem & { readonly kind: 'withdrawn' }, from: Source): Promise<Taken> {
+    const { hold, token } = item;
+    // A peer may not loosen anything on its word: only who asked for the hold has what it is locked with.
+    if (lockOf(token) !== hold.lock) return 'refused';
+    if (this.#ended.has(hold.id)) return 'known';
+    if (from.kind === 'peer' && !this.#quotas.mayEnd(from.teller)) return 'refused';
+    if (from.kind === 'process') this.#end(hold, { hold, token }, true);
+    else {
+      const isKnown = this.#holds.has(hold.id);
+      this.#options.onItem(item, 'told');
+      if (isKnown) await this.#withdrawn(hold, token, true);
+      else this.#end(hold, { hold, token }, true);
+    }
+    return 'taken';
+  }
+
+  #takeState(item: PeerItem & { readonly kind: 'state' }, origin: Source['kind']): Taken {
     const { key: name, state } = item;
     const key = this.#options.held(name);
     const isNews = key !== undefined && state.generation > key.generation && isOfKey(key, state);
@@ -203,8 +248,9 @@ export class KeyRestraints {
 
   /** Puts what is in force on a key that was just read of the store. */
   read(name: KeyName, key: Keyring): Keyring {
-    const settled = this.of(name).filter(({ id }) => key.stored?.holds?.includes(id) === true);
-    for (const { id } of settled) this.settled(id);
+    const { stored } = key;
+    if (stored !== undefined)
+      for (const hold of this.of(name)) if (hasHold(stored, hold)) this.settled(hold.id);
     const before = this.#options.held(name);
     const told = before === undefined ? undefined : this.#told.get(before);
     // A standby of the store may lag behind what a peer has seen of its leader.
@@ -228,10 +274,11 @@ export class KeyRestraints {
 
   /** The store has it, or has no such key. */
   settled(id: string, isTold = false): void {
-    if (this.#ended.has(id) || !this.#holds.has(id)) return;
-    this.#end(id, undefined);
+    const hold = this.#holds.get(id);
+    if (hold === undefined) return;
+    this.#end(hold, undefined, !this.isOurs(hold));
     if (!isTold) this.#options.onSettled(id);
-    void this.#options.files?.remove(id).catch(() => undefined);
+    this.#removeFile(id);
   }
 
   #isOver({ sinceMs }: Told): boolean {
@@ -253,33 +300,27 @@ export class KeyRestraints {
     this.#apply(hold.key);
   }
 
-  async #withdrawn(
-    id: string,
-    token: string,
-    origin: 'here' | 'told' | undefined,
-    isKept: boolean,
-  ): Promise<void> {
-    const hold = this.#holds.get(id);
-    this.#end(id, token);
-    if (origin !== undefined) this.#options.onItem({ kind: 'withdrawn', id, token }, origin);
-    if (hold !== undefined && isKept)
-      await this.#options.files?.write({ hold, token, isWithdrawn: true } satisfies KeptHold);
+  async #withdrawn(hold: Hold, token: string, isTold: boolean): Promise<void> {
+    const isOurs = this.isOurs(hold);
+    this.#end(hold, { hold, token }, isTold);
+    const endedAt = this.#seconds();
+    await this.#options.files?.write({ hold, token, isOurs: isOurs || !isTold, endedAt });
   }
 
-  #end(id: string, token: string | undefined): void {
-    const hold = this.#holds.get(id);
-    this.#holds.delete(id);
+  #removeFile(id: string): void {
+    void this.#options.files?.remove(id);
+  }
+
+  #end({ id, key }: Hold, withdrawal: Withdrawal | undefined, isTold: boolean): void {
+    const wasHeld = this.#holds.delete(id);
     this.#tokens.delete(id);
-    this.#ended.set(id, { token, at: this.#seconds() });
-    for (const [old, { at }] of this.#ended) {
-      if (this.#ended.size <= mostEnded && at + rememberWithdrawnSeconds > this.#seconds()) break;
-      this.#ended.delete(old);
-    }
-    if (hold === undefined) return;
-    const left = this.of(hold.key).filter((each) => each.id !== id);
-    if (left.length === 0) this.#byKey.delete(hold.key);
-    else this.#byKey.set(hold.key, left);
-    this.#apply(hold.key);
+    this.#quotas.ended(id);
+    this.#ended.add(id, withdrawal, this.#seconds(), isTold);
+    if (!wasHeld) return;
+    const left = this.of(key).filter((each) => each.id !== id);
+    if (left.length === 0) this.#byKey.delete(key);
+    else this.#byKey.set(key, left);
+    this.#apply(key);
   }
 
   /** Puts what is held on every key in memory. */

@@ -34,8 +34,16 @@ import {
 import { UseLog, type KeyUse } from './use-log.ts';
 import type { HoldFiles } from './hold-files.ts';
 import type { PeerItem } from './peer-item.ts';
-import { isHoldChange, restrictsMore, toldStateOf, type Hold, type HoldChange } from './restraint.ts';
-import { KeyRestraints } from './restraints.ts';
+import {
+  isHoldChange,
+  isOfRecord,
+  restrictsMore,
+  toldStateOf,
+  type Hold,
+  type HoldChange,
+} from './restraint.ts';
+import { hasHold, settlementOf } from './settle-holds.ts';
+import { KeyRestraints, type Held } from './restraints.ts';
 
 type StoreOperation = 'create' | 'read' | 'delete' | 'list' | 'health' | 'change';
 
@@ -89,7 +97,7 @@ export interface SpreadCount {
 export type ChangeOutcome =
   | { readonly record: KeyringRecord }
   /** The store could not be reached: in force here, and written when it is back. */
-  | { readonly hold: Hold; readonly token: string; readonly isKnown: boolean }
+  | (Held & { readonly isKnown: boolean })
   /** Holds were taken back that the store had not seen. */
   | { readonly withdrawn: readonly Hold[] };
 
@@ -617,7 +625,9 @@ export class TenantKeys {
         this.keyring(name),
         delay(holdAfterShare * this.#propagationMs, undefined, { signal: waiting.signal, ref: false }),
       ]);
-      for (const id of record?.holds ?? []) this.restraints.settled(id);
+      if (record === undefined) return;
+      for (const hold of this.restraints.of(name))
+        if (hasHold(record, hold)) this.restraints.settled(hold.id);
     } catch (error) {
       if (!(error instanceof SelloError)) throw error;
     } finally {
@@ -635,15 +645,41 @@ export class TenantKeys {
    * @throws SelloError when the store refuses, or cannot be reached: they stay
    */
   async settle(name: KeyName, by: string): Promise<KeyringRecord | undefined> {
-    const holds = this.restraints.of(name);
-    let record: KeyringRecord | undefined;
+    const holds = this.restraints.open(name);
+    const change = this.#by(by);
+    let changed: KeyringRecord | undefined;
+    let refused: ReadonlySet<string> = new Set();
+    let now: KeyringRecord | undefined;
     try {
-      record = await this.#changed(name, () => this.#keyrings.settle(name, holds, this.#by(by)));
+      changed = await this.#changed(name, async () => {
+        const { record, refused: ids } = await this.#keyrings.settle(name, holds, change);
+        refused = ids;
+        return record;
+      });
+      now = changed ?? (await this.keyring(name));
     } catch (error) {
       if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) throw error;
     }
-    for (const { id } of holds) this.restraints.settled(id);
-    return record;
+    for (const hold of holds) {
+      // Of a key that is gone, or of another key of this name, nothing is left to hold.
+      const isLeft =
+        now !== undefined &&
+        isOfRecord(now, hold) &&
+        (refused.has(hold.id) || settlementOf(now, hold, change.at) === 'waits');
+      if (!isLeft) this.restraints.settled(hold.id);
+    }
+    return changed;
+  }
+
+  /** Whether {@link settle} has something to do, by a keyring that was read. */
+  hasToSettle(name: KeyName, record: KeyringRecord | undefined): boolean {
+    const { at } = this.#by('');
+    return this.restraints
+      .open(name)
+      .some(
+        (hold) =>
+          record === undefined || !isOfRecord(record, hold) || settlementOf(record, hold, at) !== 'waits',
+      );
   }
 
   /** Several settings as one change: all or none. */

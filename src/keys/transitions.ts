@@ -70,8 +70,7 @@ export function applyChange(record: KeyringRecord, change: KeyChange, by: Change
     case 'set-version':
       return setVersion(record, change.version, change.state, by);
     case 'schedule-destruction': {
-      const version = versionOf(record, change.version);
-      if (version.state !== 'disabled') throw refused('only a disabled version can be destroyed');
+      const version = destroyableVersion(record, change.version);
       const destroyAfter = by.at + checkSpan(change.wait);
       return withVersion(record, by, { ...version, destroyAfter, destroyBy: by.by });
     }
@@ -125,8 +124,7 @@ export function addVersion(record: KeyringRecord, version: VersionRecord, by: Ch
 /** @throws SelloError SELLO_KEY_CHANGE_REFUSED */
 export function destroyVersion(record: KeyringRecord, number: number, by: Change): KeyringRecord {
   checkAlive(record);
-  const version = versionOf(record, number);
-  if (version.state !== 'disabled') throw refused('only a disabled version can be destroyed');
+  const version = destroyableVersion(record, number);
   if (version.destroyAfter === undefined) throw refused('its destruction was not scheduled');
   if (by.at < version.destroyAfter)
     throw refused(`its waiting period ends ${instantText(version.destroyAfter)}`);
@@ -137,6 +135,17 @@ export function destroyVersion(record: KeyringRecord, number: number, by: Change
     destroyBy: undefined,
     changedAt: by.at,
   });
+}
+
+/** @throws SelloError SELLO_KEY_CHANGE_REFUSED: when its end is asked for, not only when that is due */
+function destroyableVersion(record: KeyringRecord, number: number): VersionRecord {
+  const version = versionOf(record, number);
+  if (version.custody === 'kes')
+    throw refused(
+      `version ${String(number)} lies at the key's own place, with its HMAC key: it can be disabled, and ends with the key`,
+    );
+  if (version.state !== 'disabled') throw refused('only a disabled version can be destroyed');
+  return version;
 }
 
 /** @throws SelloError SELLO_KEY_CHANGE_REFUSED */
@@ -180,12 +189,16 @@ function setVersion(
   if (version.state === state) throw refused(`the version is ${state} already`);
   if (version.state === 'compromised' && state === 'enabled')
     throw refused('a compromised version never seals again: rotate the key');
+  if (version.wasCompromised === true && state === 'enabled')
+    throw refused('a compromised version never seals again: mark it as compromised, and it opens');
   if (state !== 'enabled' && sealingVersion(record) === version && !hasOtherSealing(record, number))
     throw refused('no other version could seal: rotate the key first, or disable the key');
   return withVersion(record, by, {
     ...version,
     state,
     changedAt: by.at,
+    // Disabled, it is still one that others know.
+    wasCompromised: version.state === 'compromised' ? true : undefined,
     // Who enables it again takes back what was planned for it.
     ...(state === 'disabled' ? {} : { destroyAfter: undefined, destroyBy: undefined }),
   });

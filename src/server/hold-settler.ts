@@ -4,7 +4,7 @@
  */
 import { begunStatus, type AuditRecord } from '../audit/record.ts';
 import { hasCode, SelloError } from '../errors.ts';
-import type { KeyName } from '../keys/index.ts';
+import type { KeyName, KeyringRecord } from '../keys/index.ts';
 import type { Tenant } from '../tenants/tenant.ts';
 import type { ServerInfo } from './info.ts';
 
@@ -61,20 +61,22 @@ export class HoldSettler {
   /** @returns whether the store answered */
   async #settle(tenant: Tenant, name: KeyName): Promise<boolean> {
     const { log } = this.#options.server;
+    let stored: KeyringRecord | undefined;
     try {
-      await tenant.keys.keyring(name);
+      stored = await tenant.keys.keyring(name);
     } catch (error) {
       if (error instanceof SelloError && error.retryable) return false;
       if (!hasCode(error, 'SELLO_KEY_NOT_FOUND')) this.#tell(tenant, name, error);
     }
+    // What waits for its maker is in force here, and nobody's business until then.
+    if (!tenant.keys.hasToSettle(name, stored)) return true;
     const holds = tenant.keys.restraints.of(name);
-    if (holds.length === 0) return true;
     const requestId = this.#options.server.newRequestId();
+    const asked = [...new Set(holds.map(({ by }) => by))].slice(0, 3).join(', ');
     const record = (status: number, reason: string, error?: SelloError): AuditRecord => ({
       timeMs: Date.now(),
       requestId,
       tenant: tenant.name,
-      identity: holds[0]!.by,
       face: 'server',
       operation: 'state',
       key: name,
@@ -82,7 +84,7 @@ export class HoldSettler {
       rule: actor,
       status,
       error: error?.code,
-      reason,
+      reason: `${reason}, asked for by ${asked}`,
       durationMs: 0,
     });
     try {

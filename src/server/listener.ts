@@ -15,8 +15,9 @@ import http2, {
 import net from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
+import type { RawRequest } from '../api/kes/body.ts';
 import { adminPlugin, rewriteAdminUrl } from '../api/admin/index.ts';
-import { kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
+import { KesExchange, kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
 import { objectsPlugin, rewriteObjectsUrl } from '../api/objects/index.ts';
 import { rewriteTransitUrl, transitPlugin } from '../api/transit/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
@@ -117,6 +118,7 @@ export class KeyListener {
   readonly #sockets = new Set<TLSSocket>();
   #server: Http2SecureServer | undefined;
   readonly #app: FastifyInstance;
+  readonly #kes: KesExchange;
   /** What it shows to clients. */
   served: ServedCertificate | undefined;
   #connecting: ConnectionFacts | undefined;
@@ -133,6 +135,7 @@ export class KeyListener {
   constructor(config: ListenerConfig, dependencies: ListenerDependencies) {
     this.#config = config;
     this.#dependencies = dependencies;
+    this.#kes = new KesExchange({ gate: dependencies.gate, server: dependencies.server });
     this.#app = fastify({
       logger: false,
       // Fastify's types know one server class per instance; the real one is HTTP/2 with HTTP/1.1 beside it.
@@ -152,7 +155,7 @@ export class KeyListener {
         this.#malformed(error, socket as TLSSocket),
     }) as unknown as FastifyInstance;
     this.#app.addHook('onRoute', ({ url }) => void this.routes.add(url));
-    this.#app.register(kesPlugin, { gate: dependencies.gate, server: dependencies.server });
+    this.#app.register(kesPlugin, { exchange: this.#kes });
     this.#app.register(adminPlugin, { gate: dependencies.gate, server: dependencies.server });
     this.#app.register(objectsPlugin, { gate: dependencies.gate, server: dependencies.server });
     this.#app.register(transitPlugin, { gate: dependencies.gate, server: dependencies.server });
@@ -253,7 +256,8 @@ export class KeyListener {
         listMethodOf(request);
         if (this.#draining) response.setHeader('connection', 'close');
       }
-      handler(request, response);
+      if (!this.#kes.serveDirectly(request as unknown as RawRequest, response as unknown as ServerResponse))
+        handler(request, response);
     });
     return server;
   }

@@ -2,6 +2,7 @@
 import { lookup } from 'node:dns/promises';
 import { X509Certificate } from 'node:crypto';
 import { isIPv6 } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { buildConnector, Pool } from 'undici';
 import {
   maxMessageBytes,
@@ -17,6 +18,9 @@ import type { PeerTrust } from './peer-trust.ts';
 
 /** Addresses of a DNS name that are taken; more replicas of one name are a mistake. */
 const mostPeers = 64;
+
+/** Of one peer in one round; it is asked for the rest in the next. One that always has more keeps nobody from the others. */
+const mostPages = 20;
 
 /** Idle connections are kept over some rounds. */
 const keepAliveMs = 60_000;
@@ -43,8 +47,18 @@ export class PeerClient {
   readonly #connector: buildConnector.connector;
   #peers = new Map<string, Peer>();
   #isDiscovered = false;
+  #isClosed = false;
+  #looking: Promise<void> | undefined;
+  readonly #lookup: (host: string) => Promise<readonly string[]>;
 
-  constructor(config: PeersConfig, trust: PeerTrust, replica: string, timeoutMs: number) {
+  constructor(
+    config: PeersConfig,
+    trust: PeerTrust,
+    replica: string,
+    timeoutMs: number,
+    lookUp: (host: string) => Promise<readonly string[]> = addressesOf,
+  ) {
+    this.#lookup = lookUp;
     this.#config = config;
     this.#replica = replica;
     this.#timeoutMs = timeoutMs;
@@ -66,20 +80,40 @@ export class PeerClient {
     return { known: others.length, reachable: others.filter(({ isReachable }) => isReachable).length };
   }
 
-  /** Looks where they are. A name that does not resolve now leaves those that are known. */
+  /**
+   * Looks where they are. A name that does not resolve now, or not in time, leaves those that are known: name servers are away when
+   * more is.
+   */
   async discover(): Promise<void> {
-    const urls = new Set(this.#config.urls);
-    const { discover } = this.#config;
-    if (discover !== undefined) {
-      try {
-        const found = await lookup(discover.host, { all: true });
-        for (const { address } of found.slice(0, mostPeers))
-          urls.add(`https://${isIPv6(address) ? `[${address}]` : address}:${String(discover.port)}`);
-        this.#isDiscovered = true;
-      } catch {
-        for (const url of this.#peers.keys()) urls.add(url);
-      }
+    if (this.#config.discover === undefined) this.#use(this.#config.urls);
+    else if (!this.#isDiscovered) this.#use([...this.#config.urls, ...this.#peers.keys()]);
+    // One look at a time: each occupies one of the few threads that also read files.
+    this.#looking ??= this.#lookUp().finally(() => (this.#looking = undefined));
+    const waiting = new AbortController();
+    await Promise.race([
+      this.#looking,
+      delay(this.#timeoutMs, undefined, { signal: waiting.signal, ref: false }).catch(() => undefined),
+    ]);
+    waiting.abort();
+  }
+
+  async #lookUp(): Promise<void> {
+    const { discover, urls } = this.#config;
+    if (discover === undefined) return;
+    try {
+      const found = await this.#lookup(discover.host);
+      const there = found
+        .slice(0, mostPeers)
+        .map((address) => `https://${isIPv6(address) ? `[${address}]` : address}:${String(discover.port)}`);
+      if (!this.#isClosed) this.#use([...urls, ...there]);
+      this.#isDiscovered = true;
+    } catch {
+      // Those that are known stay.
     }
+  }
+
+  #use(wanted: readonly string[]): void {
+    const urls = new Set(wanted);
     for (const [url, { pool }] of this.#peers) {
       if (urls.has(url)) continue;
       this.#peers.delete(url);
@@ -90,7 +124,7 @@ export class PeerClient {
 
   /** Tells everybody. @returns how many of the others took it */
   async tell(items: readonly TenantItem[]): Promise<{ readonly known: number; readonly told: number }> {
-    if (!this.#isDiscovered) await this.discover();
+    if (this.#peers.size === 0) await this.discover();
     const body = JSON.stringify({ items });
     const told = await Promise.all(
       this.#others.map(async (peer) => (await this.#ask(peer, 'tell', body)) !== undefined),
@@ -100,11 +134,12 @@ export class PeerClient {
   }
 
   /** Asks everybody for what is new. */
-  async pull(take: (items: readonly TenantItem[]) => Promise<void>): Promise<void> {
+  async pull(take: (items: readonly TenantItem[], url: string) => Promise<void>): Promise<void> {
     await Promise.all(this.#others.map((peer) => this.#pullOne(peer, take)));
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const { pool } of this.#peers.values()) await pool.destroy().catch(() => undefined);
     this.#peers = new Map();
   }
@@ -113,16 +148,22 @@ export class PeerClient {
     return [...this.#peers.values()].filter(({ isSelf }) => !isSelf);
   }
 
-  async #pullOne(peer: Peer, take: (items: readonly TenantItem[]) => Promise<void>): Promise<void> {
-    for (let isMore = true; isMore;) {
+  async #pullOne(
+    peer: Peer,
+    take: (items: readonly TenantItem[], url: string) => Promise<void>,
+  ): Promise<void> {
+    const endMs = performance.now() + this.#timeoutMs;
+    let isMore = true;
+    for (let page = 0; isMore && page < mostPages && performance.now() < endMs; page++) {
       const text = await this.#ask(peer, 'pull', JSON.stringify(peer.cursor));
-      const page = text === undefined ? undefined : pageOf(text);
+      const answer = text === undefined ? undefined : pageOf(text);
       // A peer of another release may tell what this one does not know; the store says it in the end.
-      if (page === undefined) return;
-      await take(page.items);
+      if (answer === undefined) return;
+      const { epoch, items, more, next } = answer;
+      await take(items, peer.url);
       // One that does not come forward would be asked for ever.
-      isMore = page.more && page.next > peer.cursor.after;
-      peer.cursor = { epoch: page.epoch, after: page.next };
+      isMore = more && next > peer.cursor.after;
+      peer.cursor = { epoch, after: next };
     }
   }
 
@@ -145,8 +186,10 @@ export class PeerClient {
         chunks.push(chunk);
       }
       peer.isSelf = answer.headers[replicaHeader] === this.#replica;
-      peer.isReachable = answer.statusCode < 300;
-      return peer.isSelf || !peer.isReachable ? undefined : Buffer.concat(chunks).toString();
+      const isTaken = answer.statusCode < 300;
+      // One that puts off what is asked of it is there.
+      peer.isReachable = isTaken || answer.statusCode === 429;
+      return peer.isSelf || !isTaken ? undefined : Buffer.concat(chunks).toString();
     } catch {
       peer.isReachable = false;
       return undefined;
@@ -165,6 +208,10 @@ export class PeerClient {
     });
     return { url, pool, cursor: { epoch: '', after: 0 }, isSelf: false, isReachable: false };
   }
+}
+
+async function addressesOf(host: string): Promise<readonly string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
 }
 
 function pageOf(text: string): Page | undefined {

@@ -30,22 +30,23 @@ export class PeerFeed {
   readonly #shelves = new Map<string, Map<string, Entry>>();
 
   add(tenant: TenantName, item: PeerItem, origin: 'here' | 'told'): void {
-    const kind = item.kind === 'state' ? `state ${origin}` : item.kind;
-    const subject = item.kind === 'state' ? item.key : item.kind === 'hold' ? item.hold.id : item.id;
-    if (item.kind === 'withdrawn') this.removeHold(tenant, item.id);
+    const kind = `${item.kind} ${origin}`;
+    const subject = item.kind === 'state' ? item.key : item.hold.id;
+    if (item.kind === 'withdrawn') this.removeHold(tenant, subject);
     const shelf = this.#shelf(tenant, kind);
     const told =
       item.kind === 'state' && origin === 'told' ? withWhatWasTold(item, shelf.get(subject)?.item) : item;
     shelf.delete(subject);
-    const bytes = JSON.stringify(told).length + tenant.length + 32;
-    shelf.set(subject, { tenant, item: told, bytes, sequence: ++this.#sequence });
+    const bytes = JSON.stringify(told).length + tenant.length + 64;
+    const relayed = origin === 'told' ? { isRelayed: true } : {};
+    shelf.set(subject, { tenant, item: told, ...relayed, bytes, sequence: ++this.#sequence });
     const most = item.kind === 'state' ? mostStates : mostHolds;
     while (shelf.size > most) shelf.delete(shelf.keys().next().value!);
   }
 
   /** The store has it: peers will see it there. */
   removeHold(tenant: TenantName, id: string): void {
-    this.#shelf(tenant, 'hold').delete(id);
+    for (const origin of ['here', 'told']) this.#shelf(tenant, `hold ${origin}`).delete(id);
   }
 
   page({ epoch, after }: Cursor): Page {
@@ -56,9 +57,9 @@ export class PeerFeed {
     const items: TenantItem[] = [];
     let bytes = 0;
     let next = from;
-    for (const { tenant, item, sequence, bytes: size } of open) {
+    for (const { sequence, bytes: size, ...each } of open) {
       if (items.length > 0 && (items.length >= maxMessageItems || bytes + size > pageBytes)) break;
-      items.push({ tenant, item });
+      items.push(each);
       bytes += size;
       next = sequence;
     }

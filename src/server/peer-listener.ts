@@ -4,19 +4,21 @@ import { once } from 'node:events';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { identityOfCertificate } from '../access/index.ts';
 import { maxMessageBytes, peersPlugin, type PeersPluginOptions } from '../api/peers/index.ts';
 import type { LimitsConfig, PeersConfig } from '../config/model.ts';
 import type { ServerInfo } from './info.ts';
 import { http1Options } from './listener.ts';
 import type { PeerTrust } from './peer-trust.ts';
+import { SharedRate } from './shared-rate.ts';
 
-/** As many replicas as one may have, with the processes of each. */
+/** As many replicas as one may have, with the processes of each; half of them for one certificate. */
 const maxConnections = 512;
 
-/** Of all peers together: each asks a few times in `propagation`, and tells what people ask for. */
+/** Of all peers together, half of it of one: each asks a few times in `propagation`, and tells what people ask for. */
 const maxRequestsPerSecond = 500;
 
-export interface PeerListenerOptions extends PeersPluginOptions {
+export interface PeerListenerOptions extends Omit<PeersPluginOptions, 'tellerOf'> {
   readonly limits: LimitsConfig;
   readonly server: ServerInfo;
   /** A connection or a request that is no peer's. */
@@ -26,12 +28,12 @@ export interface PeerListenerOptions extends PeersPluginOptions {
 export class PeerListener {
   readonly #options: PeerListenerOptions;
   readonly #app: FastifyInstance;
-  readonly #sockets = new Set<TLSSocket>();
+  /** With whose they are. */
+  readonly #sockets = new Map<TLSSocket, string>();
   #server: https.Server | undefined;
   #trust: PeerTrust;
   readonly #address: Pick<PeersConfig, 'host' | 'port'>;
-  #second = 0;
-  #requests = 0;
+  readonly #requests = new SharedRate(maxRequestsPerSecond);
 
   constructor(address: Pick<PeersConfig, 'host' | 'port'>, trust: PeerTrust, options: PeerListenerOptions) {
     this.#address = address;
@@ -49,18 +51,23 @@ export class PeerListener {
       return503OnClosing: false,
     }) as unknown as FastifyInstance;
     this.#app.addHook('onRequest', async (request, reply) => {
-      const reason = this.#refuses(request.raw.socket as TLSSocket);
+      const socket = request.raw.socket as TLSSocket;
+      const reason = this.#refuses(socket);
       if (reason !== undefined) {
         options.onStranger(reason, request.socket.remoteAddress);
         await reply.code(403).send({ error: 'no peer' });
         return;
       }
-      if (!this.#hasRoom()) await reply.code(429).send({ error: 'too many requests' });
+      if (!this.#requests.take(this.#sockets.get(socket)!, 1))
+        await reply.code(429).send({ error: 'too many requests' });
     });
     this.#app.setErrorHandler((error: { statusCode?: number }, _request, reply) =>
       reply.code(error.statusCode ?? 500).send({ error: 'not understood' }),
     );
-    void this.#app.register(peersPlugin, options);
+    void this.#app.register(peersPlugin, {
+      ...options,
+      tellerOf: ({ raw }) => this.#sockets.get(raw.socket as TLSSocket)!,
+    });
   }
 
   async listen(): Promise<number> {
@@ -75,7 +82,7 @@ export class PeerListener {
   reload(trust: PeerTrust): void {
     this.#trust = trust;
     this.#server?.setSecureContext(trust.context);
-    for (const socket of this.#sockets) if (this.#refuses(socket) !== undefined) socket.destroy();
+    for (const socket of this.#sockets.keys()) if (this.#refuses(socket) !== undefined) socket.destroy();
   }
 
   async stop(): Promise<void> {
@@ -83,7 +90,7 @@ export class PeerListener {
     if (server?.listening === true) {
       const closed = once(server, 'close');
       server.close();
-      for (const socket of this.#sockets) socket.destroy();
+      for (const socket of this.#sockets.keys()) socket.destroy();
       await closed;
     }
     await this.#app.close();
@@ -92,13 +99,6 @@ export class PeerListener {
   #refuses(socket: TLSSocket): string | undefined {
     if (!socket.authorized) return 'certificate is not of the peers’ CA';
     return this.#trust.refuses(socket.getPeerX509Certificate(), Date.now());
-  }
-
-  #hasRoom(): boolean {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#second) this.#requests = 0;
-    this.#second = second;
-    return ++this.#requests <= maxRequestsPerSecond;
   }
 
   #createServer(handler: (...parts: never[]) => void): https.Server {
@@ -122,7 +122,13 @@ export class PeerListener {
         socket.destroy();
         return;
       }
-      this.#sockets.add(socket);
+      const identity = identityOfCertificate(socket.getPeerX509Certificate()!);
+      const same = [...this.#sockets.values()].filter((each) => each === identity).length;
+      if (same >= maxConnections / 2) {
+        socket.destroy();
+        return;
+      }
+      this.#sockets.set(socket, identity);
       socket.once('close', () => this.#sockets.delete(socket));
     });
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {

@@ -4,10 +4,10 @@
  * their supervisor. What an item may do here is keys/restraints.ts's business: it can restrict keys of its tenant.
  */
 import { randomBytes } from 'node:crypto';
-import type { TenantItem } from '../api/peers/index.ts';
+import type { Cursor, Page, TenantItem } from '../api/peers/index.ts';
 import { maxMessageItems } from '../api/peers/index.ts';
 import type { Config, PeersConfig } from '../config/model.ts';
-import type { PeerItem, SpreadCount } from '../keys/index.ts';
+import type { ItemToTell, PeerItem, SpreadCount } from '../keys/index.ts';
 import type { TenantName } from '../tenants/name.ts';
 import type { Tenant } from '../tenants/tenant.ts';
 import type { ServerInfo } from './info.ts';
@@ -15,15 +15,11 @@ import { PeerClient } from './peer-client.ts';
 import { PeerFeed } from './peer-feed.ts';
 import { PeerListener } from './peer-listener.ts';
 import { PeerTrust } from './peer-trust.ts';
+import { SharedRate } from './shared-rate.ts';
 
 /** What processes of one server tell each other of holds and told states. */
 export type RestraintMessage =
-  | {
-      readonly kind: 'restraint';
-      readonly tenant: TenantName;
-      readonly item: PeerItem;
-      readonly token?: string;
-    }
+  | ({ readonly kind: 'restraint'; readonly tenant: TenantName } & ItemToTell)
   | { readonly kind: 'settled'; readonly tenant: TenantName; readonly id: string }
   /** A process that has just begun: everything, please. */
   | { readonly kind: 'restraints-wanted' };
@@ -31,8 +27,14 @@ export type RestraintMessage =
 /** Peers are asked so many times in `propagation`, and have as long to answer: one answer that is lost is made up for. */
 const roundsPerPropagation = 4;
 
-/** Of all peers that tell: more is put off, and asked for later. */
+/** Of all peers that tell, half of it of one: more is put off, and asked for later. */
 const mostItemsPerSecond = 5000;
+
+/** That all peers are given, half of it to one: a page is put together anew for each that asks. */
+const mostGivenPerSecond = 20_000;
+
+/** What peers pass on of others is one share: who lies to them uses up that one. */
+const relayed = 'relayed';
 
 /** Strangers that knock are told of in the log so often. */
 const strangerEveryMs = 60_000;
@@ -65,8 +67,8 @@ export class Peers {
   #outbox: TenantItem[] = [];
   #telling: Promise<SpreadCount> | undefined;
   #lastStrangerMs = -Infinity;
-  #second = 0;
-  #itemsInSecond = 0;
+  readonly #told = new SharedRate(mostItemsPerSecond);
+  readonly #given = new SharedRate(mostGivenPerSecond);
   port: number | undefined;
 
   constructor(options: PeersOptions) {
@@ -83,6 +85,7 @@ export class Peers {
           kind: 'restraint',
           tenant,
           item,
+          origin,
           ...(token === undefined ? {} : { token }),
         });
         if (origin === 'here') this.#tell({ tenant, item });
@@ -105,8 +108,8 @@ export class Peers {
         limits: config.limits,
         server: this.#options.server,
         replica: replicaId(),
-        take: (items) => this.#takeWhatWasTold(items),
-        page: (cursor) => this.#feed.page(cursor),
+        take: (items, teller) => this.#takeWhatWasTold(items, teller),
+        page: (cursor, asker) => this.#page(cursor, asker),
         onStranger: (reason, address) => this.#stranger(reason, address),
       });
       this.port = await this.#listener.listen();
@@ -132,13 +135,8 @@ export class Peers {
   hear(message: RestraintMessage): void {
     if (message.kind === 'restraints-wanted') {
       for (const { name, keys } of this.#options.tenants().values())
-        for (const { item, token } of keys.restraints.items())
-          this.#options.tellProcesses({
-            kind: 'restraint',
-            tenant: name,
-            item,
-            ...(token === undefined ? {} : { token }),
-          });
+        for (const each of keys.restraints.items())
+          this.#options.tellProcesses({ kind: 'restraint', tenant: name, ...each });
       return;
     }
     const restraints = this.#options.tenants().get(message.tenant)?.keys.restraints;
@@ -147,8 +145,8 @@ export class Peers {
       restraints?.settled(message.id, true);
       return;
     }
-    this.#feed.add(message.tenant, message.item, 'here');
-    void restraints?.take(message.item, 'process', message.token);
+    this.#feed.add(message.tenant, message.item, message.origin);
+    void restraints?.take(message.item, { kind: 'process', token: message.token });
   }
 
   async stop(): Promise<void> {
@@ -177,46 +175,59 @@ export class Peers {
   async #ask(): Promise<void> {
     try {
       await this.#client?.discover();
-      await this.#client?.pull((items) => this.#take(items));
+      await this.#client?.pull(async (items, url) => void (await this.#take(items, url)));
     } catch (error) {
       this.#options.server.log.error({ err: error }, 'peers could not be asked');
     }
   }
 
-  async #takeWhatWasTold(items: readonly TenantItem[]): Promise<void> {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#second) this.#itemsInSecond = 0;
-    this.#second = second;
-    this.#itemsInSecond += items.length;
-    if (this.#itemsInSecond > mostItemsPerSecond)
-      throw Object.assign(new Error('too many items'), { statusCode: 429 });
-    await this.#take(items);
+  #page(cursor: Cursor, asker: string): Page {
+    if (!this.#given.take(asker, 1)) throw Object.assign(new Error('too many items'), { statusCode: 429 });
+    const page = this.#feed.page(cursor);
+    this.#given.spend(asker, page.items.length);
+    return page;
   }
 
-  async #take(items: readonly TenantItem[]): Promise<void> {
+  async #takeWhatWasTold(items: readonly TenantItem[], teller: string): Promise<void> {
+    if (!this.#told.take(teller, items.length))
+      throw Object.assign(new Error('too many items'), { statusCode: 429 });
+    const refused = await this.#take(items, teller);
+    // Who was asked for a hold counts the peers that have it.
+    if (refused > 0) throw Object.assign(new Error('items refused'), { statusCode: 409 });
+  }
+
+  /** @returns how many were refused */
+  async #take(items: readonly TenantItem[], teller: string): Promise<number> {
     const { metrics } = this.#options.server;
     const tenants = this.#options.tenants();
-    for (const { tenant: name, item } of items) {
+    let refused = 0;
+    for (const { isRelayed, item, tenant: name } of items) {
       const tenant = tenants.get(name);
       if (tenant === undefined) {
         metrics.peerItem('unknown');
         continue;
       }
-      const taken = await tenant.keys.restraints.take(item, 'peer');
+      const taken = await tenant.keys.restraints.take(item, {
+        kind: 'peer',
+        teller: isRelayed === true ? relayed : teller,
+      });
       metrics.peerItem(taken);
       if (taken === 'taken' && item.kind !== 'state') await this.#record(tenant, item);
-      if (taken === 'refused')
-        this.#options.server.log.warn({ tenant: name, kind: item.kind }, 'item of a peer refused');
+      if (taken !== 'refused') continue;
+      refused++;
+      if (refused === 1)
+        this.#options.server.log.warn({ tenant: name, kind: item.kind, teller }, 'item of a peer refused');
     }
+    return refused;
   }
 
   /** In force already: a record that cannot be written undoes no restriction. */
   async #record(tenant: Tenant, item: PeerItem & { readonly kind: 'hold' | 'withdrawn' }): Promise<void> {
     const { log, newRequestId } = this.#options.server;
     const isHold = item.kind === 'hold';
-    const id = isHold ? item.hold.id : item.id;
+    const { by, id, key } = item.hold;
     log.warn(
-      { tenant: tenant.name, hold: id, ...(isHold ? { key: item.hold.key, by: item.hold.by } : {}) },
+      { tenant: tenant.name, hold: id, key, by },
       isHold ? 'key held by a peer’s word' : 'hold withdrawn by a peer’s word',
     );
     try {
@@ -224,13 +235,13 @@ export class Peers {
         timeMs: Date.now(),
         requestId: newRequestId(),
         tenant: tenant.name,
-        ...(isHold ? { identity: item.hold.by, key: item.hold.key } : {}),
+        key,
         face: 'server',
         operation: 'state',
         decision: 'allow',
         rule: 'peer',
         status: 200,
-        reason: `${isHold ? 'held' : 'withdrawn'} ${id}`,
+        reason: `${isHold ? 'held' : 'withdrawn'} ${id} for ${by}`,
         durationMs: 0,
       });
     } catch (error) {

@@ -171,11 +171,24 @@ async function openTenant(
       },
       metrics: keystoreObserver(server.metrics, config.name),
       revalidateMs: propagationMs / 2,
-      holdFiles: holdsFolder === undefined ? undefined : new HoldFiles(path.join(holdsFolder, config.name)),
+      holdFiles:
+        holdsFolder === undefined
+          ? undefined
+          : new HoldFiles(path.join(holdsFolder, config.name), (error) =>
+              server.log.error(
+                { err: error, tenant: config.name },
+                'a hold is in force, and not kept on disk',
+              ),
+            ),
       ...peers?.forTenant(config.name),
     });
     opened.push(keys);
     await loadHolds(config.name, keys);
+    if (holdsFolder === undefined && keys.isRemote && config.cache.offlineMs > 0)
+      server.log.warn(
+        { tenant: config.name },
+        'holds.folder is not set: what is asked for while the keystore is away is forgotten when this process ends',
+      );
     const { restraints } = keys;
     keys.onClose(server.metrics.holds(config.name, () => restraints.holds.length));
     keys.onClose(server.metrics.cache(config.name, () => keys.cache.counters));

@@ -2,9 +2,11 @@
  * Vault in trouble, under a tenant's keys as the server uses them: sealed, stopped, partitioned without a reset, slow, changing its leader,
  * refusing every token, renewing its certificate. Each prints its figures as a comment; docs/resilience.md has the table.
  */
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import tls from 'node:tls';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -31,6 +33,15 @@ const cached: CacheConfig = {
 const warm = parseKeyName('warm');
 const context = Buffer.from('{}');
 
+/** Fingerprint of what a server shows now. */
+async function certificateAt(port: number): Promise<string> {
+  const socket = tls.connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
+  await once(socket, 'secureConnect');
+  const { fingerprint256 } = socket.getPeerCertificate();
+  socket.destroy();
+  return fingerprint256;
+}
+
 interface Site {
   readonly keys: TenantKeys;
   readonly store: VaultKvKeystore;
@@ -54,14 +65,14 @@ if (found !== undefined) {
   const secretId = (await vault.must('POST', 'auth/approle/role/sello/secret-id', {})).data![
     'secret_id'
   ] as string;
-  const login: VaultConfig['login'] = {
+  const login = {
     method: 'approle',
     mount: 'approle',
     namespace: '',
     roleId: inline(roleId),
     secretId: inline(secretId),
     wrappedFor: undefined,
-  };
+  } as const;
 
   let sites = 0;
   const openSite = async (
@@ -212,7 +223,7 @@ if (found !== undefined) {
   });
 
   t.test('three Vault servers on raft change their leader', async (t) => {
-    const cluster = await VaultCluster.start(found.vault, join(folder, 'raft'));
+    const cluster = await VaultCluster.start({ program: found.vault, folder: join(folder, 'raft') });
     t.teardown(() => cluster.stop());
     await cluster.must('POST', 'sys/mounts/kv', { type: 'kv', options: { version: '2' } });
     const site = await openSite(t, {
@@ -263,7 +274,82 @@ if (found !== undefined) {
     t.strictSame(figures.errors, {}, 'no call failed');
   });
 
-  t.test('stopped and started again', async (t) => {
+  t.test('every token expires, and may not live longer than 3 s', async (t) => {
+    await vault.must('POST', 'auth/approle/role/short', {
+      token_policies: ['keys'],
+      token_ttl: '2s',
+      token_max_ttl: '3s',
+    });
+    const of = async (method: 'GET' | 'POST', what: string): Promise<string> =>
+      (await vault.must(method, `auth/approle/role/short/${what}`, method === 'GET' ? undefined : {})).data![
+        what.replaceAll('-', '_')
+      ] as string;
+    const site = await openSite(t, {
+      login: {
+        ...login,
+        roleId: inline(await of('GET', 'role-id')),
+        secretId: inline(await of('POST', 'secret-id')),
+      },
+    });
+    const figures = await watch(site, t, () => sleep(9_000), 'tokens of 2 s, 3 s at most, for 9 s');
+    t.strictSame(figures.errors, {}, 'no call failed');
+  });
+
+  t.test('Vault renews its certificate', async (t) => {
+    const authority = await createAuthority(join(folder, 'renewing'));
+    const own = await VaultCluster.start({
+      program: found.vault,
+      folder: join(folder, 'renewed'),
+      nodes: 1,
+      authority,
+    });
+    t.teardown(() => own.stop());
+    await own.must('POST', 'sys/mounts/kv', { type: 'kv', options: { version: '2' } });
+    const site = await openSite(t, {
+      addresses: own.addresses,
+      tls: { caFile: authority.ca, certFile: undefined, keyFile: undefined, serverName: undefined },
+      login: { method: 'token', namespace: '', token: inline(own.rootToken) },
+    });
+    const port = Number(new URL(own.addresses[0]!).port);
+    const before = await certificateAt(port);
+    const figures = await watch(
+      site,
+      t,
+      async () => {
+        for (let i = 0; i < 3; i++) {
+          await own.renewCertificates();
+          await sleep(500);
+        }
+      },
+      'certificate renewed 3 times',
+    );
+    t.not(await certificateAt(port), before, 'it is another one');
+    t.strictSame(figures.errors, {}, 'no call failed');
+  });
+
+  t.test('stopped for 2 s, and started again with all it had', async (t) => {
+    const own = await VaultCluster.start({ program: found.vault, folder: join(folder, 'stopped'), nodes: 1 });
+    t.teardown(() => own.stop());
+    await own.must('POST', 'sys/mounts/kv', { type: 'kv', options: { version: '2' } });
+    const site = await openSite(t, {
+      addresses: own.addresses,
+      login: { method: 'token', namespace: '', token: inline(own.rootToken) },
+    });
+    const figures = await watch(
+      site,
+      t,
+      async () => {
+        const address = await own.killLeader();
+        await sleep(2_000);
+        await own.restart(address);
+      },
+      'stopped',
+    );
+    t.ok((figures.errors['SELLO_STORE_UNREACHABLE'] ?? 0) > 20, 'at once, and not "no such key"');
+    t.ok(figures.vaultCalls < 500, 'Vault was not asked for each of them');
+  });
+
+  t.test('started again without what it had', async (t) => {
     // A Vault of development forgets everything: what is asserted is that the connection and its login come back.
     const own = await Vault.start({ program: found.vault, folder: join(folder, 'own') });
     t.teardown(() => own.stop());
@@ -284,7 +370,7 @@ if (found !== undefined) {
       );
       await sleep(50);
     }
-    t.comment(`FIGURES stopped ${JSON.stringify({ recoveryMs: Math.round(performance.now() - startMs) })}`);
+    t.comment(`FIGURES emptied ${JSON.stringify({ recoveryMs: Math.round(performance.now() - startMs) })}`);
     t.ok(isBack);
     const lost: unknown = await store.read(warm).catch((error: unknown) => error);
     t.match(
@@ -294,18 +380,18 @@ if (found !== undefined) {
     );
   });
 
-  t.test('Vault’s CA and our client certificate are renewed', async (t) => {
+  t.test('Vault’s CA is another one', async (t) => {
     const authority = await createAuthority(join(folder, 'one'));
     const other = await createAuthority(join(folder, 'two'));
     const ca = join(folder, 'ca.pem');
     await copyFile(authority.ca, ca);
-    const tls = { caFile: ca, certFile: undefined, keyFile: undefined, serverName: undefined };
+    const trusted = { caFile: ca, certFile: undefined, keyFile: undefined, serverName: undefined };
     const before = await Vault.start({ program: found.vault, folder: join(folder, 'tls'), authority });
     t.teardown(() => before.stop());
     const config = kvConfig(before, {});
     const store = await VaultKvKeystore.open({
       ...config,
-      vault: { ...config.vault, tls, timeoutMs: 2_000 },
+      vault: { ...config.vault, tls: trusted, timeoutMs: 2_000 },
     });
     t.teardown(() => store.close());
     await store.health();
@@ -330,6 +416,8 @@ if (found !== undefined) {
       );
       await sleep(50);
     }
+    const recoveryMs = Math.round(performance.now() - startMs);
+    t.comment(`FIGURES CA file replaced ${JSON.stringify({ recoveryMs })}`);
     t.ok(isBack, 'the new CA file is read without a restart');
     t.ok(readFileSync(ca).equals(readFileSync(other.ca)));
   });

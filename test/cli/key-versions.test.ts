@@ -6,6 +6,9 @@ import { issue } from '../attacks/pki.ts';
 import { listenerYaml, Site, tenantsYaml } from '../attacks/site.ts';
 import { runCommand } from './pipes.ts';
 
+// A busy machine starts servers and programs slowly.
+t.setTimeout(120_000);
+
 type Run = (...argv: string[]) => ReturnType<typeof runCommand>;
 
 async function begin(

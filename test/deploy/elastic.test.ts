@@ -15,7 +15,9 @@ interface Mapping {
 }
 
 function fieldsOf(value: unknown, at = ''): string[] {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [at];
+  // Fields of objects in an array are fields of the array, as Elasticsearch has it.
+  if (Array.isArray(value)) return value.flatMap((each) => fieldsOf(each, at));
+  if (typeof value !== 'object' || value === null) return [at];
   return Object.entries(value).flatMap(([name, each]) => fieldsOf(each, at === '' ? name : `${at}.${name}`));
 }
 
@@ -51,6 +53,9 @@ t.test('every field of a record has a mapping', async (t) => {
     certificateIssuer: 'CN=ca',
     error: 'SELLO_NOT_AUTHORIZED',
     reason: 'a reason '.repeat(100),
+    items: [
+      { bucket: 'photos', object: 'a', contextSha256: 'ab'.repeat(32), key: 'app', keyVersion: 2, count: 3 },
+    ],
     count: 3,
   };
   const strange = auditLine({ ...full, sourceIp: 'unix', operation: 'unheard-of' as 'issue' });

@@ -361,6 +361,14 @@ export function testKeyrings(kind: string, openTwo: OpenTwo, isInCustody = false
       'SELLO_KEY_CHANGE_REFUSED',
       'enabled',
     );
+    if (!isInCustody) {
+      await one.change(name, { kind: 'set-version', version: 1, state: 'disabled' }, 'alice');
+      await refused(
+        () => one.change(name, { kind: 'schedule-destruction', version: 1, wait: 60 }, 'alice'),
+        'SELLO_KEY_CHANGE_REFUSED',
+        'the version in KES’s layout ends with the key: said when it is asked for',
+      );
+    }
     await one.change(name, { kind: 'set-version', version: ended, state: 'disabled' }, 'alice');
     await refused(
       () => one.destroyVersion(name, ended, 'alice', quiet),

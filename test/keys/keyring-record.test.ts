@@ -21,6 +21,7 @@ const record: KeyringRecord = {
       fingerprint: 'a'.repeat(32),
       destroyAfter: 9,
       destroyBy: 'bob',
+      wasCompromised: true,
     },
     {
       version: 2,

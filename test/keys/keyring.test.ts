@@ -8,6 +8,8 @@ import { fileConfig, temporaryFolder } from '../keystores/folders.ts';
 import { context, name, noLimits, refuses, testKeyrings } from './keyring-contract.ts';
 import { testTransitKeys } from './transit-contract.ts';
 
+t.setTimeout(120_000);
+
 for (const test of [testKeyrings, testTransitKeys]) {
   test('memory', async (t) => {
     const store = new MemoryKeystore();

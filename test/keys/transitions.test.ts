@@ -182,6 +182,13 @@ t.test('changes of a version', async (t) => {
   t.same(to('enabled'), [no, 'enabled', no, no]);
   t.same(to('disabled'), ['disabled', no, 'disabled', no]);
   t.same(to('compromised'), ['compromised', 'compromised', no, no]);
+  const set = (record: KeyringRecord, state: 'enabled' | 'disabled' | 'compromised') =>
+    applyChange(record, { kind: 'set-version', version: 1, state }, by);
+  const put = set(keyOf('enabled', 'compromised'), 'disabled');
+  t.throws(() => set(put, 'enabled'), { code: 'SELLO_KEY_CHANGE_REFUSED' }, 'no way round over disabling it');
+  const again = set(put, 'compromised');
+  t.equal(again.versions[0]!.state, 'compromised', 'it opens again as what it is');
+  t.throws(() => set(again, 'enabled'), { code: 'SELLO_KEY_CHANGE_REFUSED' });
   const planned = keyOf('enabled', 'disabled', {
     versions: [version(1, 'disabled', { destroyAfter: 900 }), version(2, 'enabled')],
   });
@@ -198,6 +205,17 @@ t.test('changes of a version', async (t) => {
         destroyVersion(
           { ...planned, versions: [version(1, 'disabled', { destroyAfter: 1001 }), version(2, 'enabled')] },
           1,
+          by,
+        ),
+    ],
+    [
+      'one in KES’s layout, whose place has the HMAC key too: when it is asked for',
+      () =>
+        applyChange(
+          keyOf('enabled', 'disabled', {
+            versions: [version(1, 'disabled', { custody: 'kes', place: undefined }), version(2, 'enabled')],
+          }),
+          { kind: 'schedule-destruction', version: 1, wait: 1 },
           by,
         ),
     ],

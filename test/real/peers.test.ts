@@ -153,21 +153,24 @@ if (found !== undefined) {
     thaw();
     const isWritten = async (): Promise<boolean> =>
       (await stored('disabled'))?.['state'] === 'disabled' &&
-      (await stored('ended'))?.['state'] === 'pending-deletion' &&
+      (await stored('ended'))?.['state'] === 'disabled' &&
       (await stored('known')) !== undefined;
     t.ok(await within(30_000, isWritten), 'written by B, which was only told');
     t.comment(
       `FIGURES written after Vault is back ${JSON.stringify({ ms: Math.round(performance.now() - startMs) })}`,
     );
-    t.match(await stored('disabled'), { changedBy: admin.identity, holds: [/^[0-9a-f]{64}$/] });
+    t.match(await stored('disabled'), {
+      changedBy: `a peer, for ${admin.identity}`,
+      holds: [/^[0-9a-f]{64}$/],
+    });
     t.match(
       await stored('known'),
       { versions: [{ state: 'compromised' }, { state: 'enabled' }] },
       'a new version took over',
     );
     t.ok(
-      await within(10_000, async () => (await b.metric('sello_holds')).every((count) => count === 0)),
-      'no hold is left',
+      await within(10_000, async () => (await b.metric('sello_holds')).every((count) => count === 1)),
+      'no hold is left but that of a deletion, which no peer’s word begins',
     );
     t.equal(
       (await stored('back'))?.['state'] ?? 'enabled',
@@ -181,6 +184,15 @@ if (found !== undefined) {
       'disabled',
       'A is back, and had its holds on disk',
     );
+    const isScheduled = async (): Promise<boolean> =>
+      (await stored('ended'))?.['state'] === 'pending-deletion';
+    t.ok(await within(20_000, isScheduled), 'and writes the deletion that it was asked for');
+    t.match(await stored('ended'), { deletion: { by: admin.identity } });
+    for (const replica of [a, b]) {
+      const isOver = async (): Promise<boolean> =>
+        (await replica.metric('sello_holds')).every((count) => count === 0);
+      t.ok(await within(10_000, isOver), 'nothing is held any more');
+    }
     t.equal((await a.admin('POST', 'keys/disabled/enable')).status, 200);
     t.ok(await within(2 * propagationMs, () => everywhere(b, 'disabled', 200)));
     await pause(propagationMs);

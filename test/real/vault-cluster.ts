@@ -1,10 +1,12 @@
 /**
- * Three real Vault servers with raft storage: one is active, the others forward to it. Calls here are the administrator's, to a server of
+ * Real Vault servers with raft storage, three unless said otherwise: one is active, the others forward to it. Calls here are the administrator's, to a server of
  * his choice.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Agent, fetch, type Response } from 'undici';
+import type { CertificateFiles, TestAuthority } from './certificates.ts';
 import { freePort, RunningProcess } from './process.ts';
 import type { VaultAnswer } from './vault.ts';
 
@@ -14,10 +16,17 @@ interface Node {
   readonly address: string;
   readonly config: string;
   readonly folder: string;
+  readonly certificate: CertificateFiles | undefined;
   process: RunningProcess | undefined;
 }
 
-const nodeCount = 3;
+export interface ClusterOptions {
+  readonly program: string;
+  readonly folder: string;
+  readonly nodes?: number;
+  /** Over TLS, with certificates of this authority. */
+  readonly authority?: TestAuthority;
+}
 
 /** An election, on a machine that is busy. */
 const electedWithinMs = 60_000;
@@ -25,24 +34,39 @@ const electedWithinMs = 60_000;
 export class VaultCluster {
   readonly #program: string;
   readonly #nodes: readonly Node[];
+  readonly #authority: TestAuthority | undefined;
+  readonly #agent: Agent;
   #key = '';
   rootToken = '';
 
-  private constructor(program: string, nodes: readonly Node[]) {
+  private constructor(
+    program: string,
+    nodes: readonly Node[],
+    authority: TestAuthority | undefined,
+    ca: Buffer | undefined,
+  ) {
     this.#program = program;
     this.#nodes = nodes;
+    this.#authority = authority;
+    this.#agent = new Agent(ca === undefined ? {} : { connect: { ca } });
   }
 
-  static async start(program: string, folder: string): Promise<VaultCluster> {
+  static async start({
+    authority,
+    folder,
+    nodes: count = 3,
+    program,
+  }: ClusterOptions): Promise<VaultCluster> {
     const nodes: Node[] = [];
-    for (let i = 0; i < nodeCount; i++) {
+    for (let i = 0; i < count; i++) {
       const id = `n${String(i)}`;
       const port = await freePort();
       const clusterPort = await freePort();
       const place = join(folder, id);
       await mkdir(join(place, 'data'), { recursive: true });
       const config = join(place, 'vault.json');
-      const address = `http://127.0.0.1:${String(port)}`;
+      const address = `${authority === undefined ? 'http' : 'https'}://127.0.0.1:${String(port)}`;
+      const certificate = await authority?.issue(id, 'server');
       await writeFile(
         config,
         JSON.stringify({
@@ -52,7 +76,9 @@ export class VaultCluster {
             tcp: {
               address: `127.0.0.1:${String(port)}`,
               cluster_address: `127.0.0.1:${String(clusterPort)}`,
-              tls_disable: true,
+              ...(certificate === undefined
+                ? { tls_disable: true }
+                : { tls_cert_file: certificate.cert, tls_key_file: certificate.key }),
             },
           },
           api_addr: address,
@@ -61,9 +87,10 @@ export class VaultCluster {
           log_level: 'warn',
         }),
       );
-      nodes.push({ id, port, address, config, folder: place, process: undefined });
+      nodes.push({ id, port, address, config, folder: place, certificate, process: undefined });
     }
-    const cluster = new VaultCluster(program, nodes);
+    const ca = authority === undefined ? undefined : await readFile(authority.ca);
+    const cluster = new VaultCluster(program, nodes, authority, ca);
     try {
       await cluster.#begin();
     } catch (error) {
@@ -95,7 +122,7 @@ export class VaultCluster {
       const { config } = (answer.body.data ?? {}) as { config?: { servers?: { voter: boolean }[] } };
       return config?.servers?.filter(({ voter }) => voter).length ?? 0;
     };
-    await until(async () => (await voters()) === nodeCount);
+    await until(async () => (await voters()) === this.#nodes.length);
     for (const node of others) await until(async () => (await this.#health(node)) === 429);
   }
 
@@ -136,7 +163,44 @@ export class VaultCluster {
     return this.#must(this.#at(await this.leader()), method, path, body);
   }
 
+  /** New certificates of the same authority, read by servers that go on. */
+  async renewCertificates(): Promise<void> {
+    for (const node of this.#nodes) {
+      const renewed = await this.#authority!.issue(node.id, 'server');
+      for (const part of ['key', 'cert'] as const) {
+        const place = node.certificate![part];
+        await copyFile(renewed[part], `${place}.new`);
+        await rename(`${place}.new`, place);
+      }
+      process.kill(node.process!.pid, 'SIGHUP');
+    }
+  }
+
+  /** Of all that the active server has. */
+  async snapshot(): Promise<Buffer> {
+    const answer = await this.#raw('GET');
+    return Buffer.from(await answer.arrayBuffer());
+  }
+
+  /** Puts back everything as it was then. */
+  async restore(snapshot: Buffer): Promise<void> {
+    await this.#raw('POST', snapshot);
+    await this.leader();
+  }
+
+  async #raw(method: string, body?: Buffer): Promise<Response> {
+    const answer = await fetch(`${await this.leader()}/v1/sys/storage/raft/snapshot`, {
+      method,
+      headers: { 'x-vault-token': this.rootToken },
+      body: body ?? null,
+      dispatcher: this.#agent,
+    });
+    if (!answer.ok) throw new Error(`snapshot: ${String(answer.status)} ${await answer.text()}`);
+    return answer;
+  }
+
   async stop(): Promise<void> {
+    await this.#agent.destroy();
     await Promise.all(this.#nodes.map((node) => node.process?.stop('SIGKILL')));
   }
 
@@ -154,7 +218,12 @@ export class VaultCluster {
 
   async #health(node: Node): Promise<number> {
     try {
-      return (await fetch(`${node.address}/v1/sys/health`, { signal: AbortSignal.timeout(2000) })).status;
+      return (
+        await fetch(`${node.address}/v1/sys/health`, {
+          dispatcher: this.#agent,
+          signal: AbortSignal.timeout(2000),
+        })
+      ).status;
     } catch {
       return 0;
     }
@@ -169,6 +238,7 @@ export class VaultCluster {
       method,
       headers: { 'x-vault-token': this.rootToken, 'content-type': 'application/json' },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      dispatcher: this.#agent,
       signal: AbortSignal.timeout(30_000),
     });
     const text = await response.text();

@@ -14,6 +14,9 @@ import { Sello, type ConfigFacts } from '../real/sello.ts';
 import { needTools } from '../real/tools.ts';
 import { Vault } from '../real/vault.ts';
 
+// A busy machine starts servers slowly.
+t.setTimeout(120_000);
+
 interface Layout {
   readonly mode: string;
   readonly mounts: Record<string, { type: string; version?: string; key?: string }>;

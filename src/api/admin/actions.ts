@@ -175,7 +175,7 @@ async function applied(call: AdminCall, change: KeyChange, token?: string): Prom
       held: {
         ...holdView(outcome.hold),
         token: outcome.token,
-        keptOn: keys.restraints.isKeptOnDisk ? 'disk' : 'memory',
+        keptOn: outcome.isOnDisk ? 'disk' : 'memory',
         isKeyKnown: outcome.isKnown,
       },
       peers: await keys.spread(),

@@ -3,6 +3,8 @@ import { adminPrefix, adminRoutes, type AdminRoute, type AdminRouteName } from '
 import {
   acceptedAnswer,
   emptyBody,
+  heldAnswer,
+  holdsAnswer,
   importBody,
   keyringAnswer,
   receiptAndKeyringAnswer,
@@ -57,6 +59,7 @@ const bodies: Partial<Record<AdminRouteName, unknown>> = {
 /** What a route answers with; most answer with the key as it is then. */
 export const answers: Partial<Record<AdminRouteName, unknown>> = {
   use: useAnswer,
+  holds: holdsAnswer,
   rewrap: rewrapAnswer,
   delete: receiptAnswer,
   destroy: receiptAnswer,
@@ -64,6 +67,17 @@ export const answers: Partial<Record<AdminRouteName, unknown>> = {
   'accept-restore': acceptedAnswer,
   document: { type: 'object' },
 };
+
+/** What restricts, or takes a restriction back, also while the keystore is away. */
+const mayBeHeld: ReadonlySet<AdminRouteName> = new Set([
+  'disable',
+  'enable',
+  'disable-version',
+  'enable-version',
+  'compromise-version',
+  'schedule-deletion',
+  'cancel-deletion',
+]);
 
 const parameters = {
   key: {
@@ -107,6 +121,15 @@ export function operationOf({ name, method, path }: AdminRoute, more: readonly u
         : {}),
       responses: {
         200: { description: 'Done', content: jsonOf(answers[name] ?? keyringAnswer) },
+        ...(mayBeHeld.has(name)
+          ? {
+              202: {
+                description:
+                  'In force on replicas; the keystore cannot be reached, and gets it when it is back',
+                content: jsonOf(heldAnswer),
+              },
+            }
+          : {}),
         ...errorResponses,
       },
     },

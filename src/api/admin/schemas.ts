@@ -121,6 +121,58 @@ const keyringFields = {
 
 export const keyringAnswer = Type.Object(keyringFields, strict);
 
+const holdFields = {
+  id: Type.String(),
+  change: Type.Enum(['disable', 'schedule-deletion', 'disabled-version', 'compromised-version']),
+  version: nullable(version),
+  at: time('When it was asked for.'),
+  by: Type.String(),
+};
+
+const peers = Type.Object(
+  { known: Type.Integer({ minimum: 0 }), told: Type.Integer({ minimum: 0 }) },
+  { ...strict, description: 'Other replicas, and those that had heard when this was answered.' },
+);
+
+/** The keystore could not be reached. */
+export const heldAnswer = Type.Union([
+  Type.Object(
+    {
+      key: Type.String(),
+      held: Type.Object(
+        {
+          ...holdFields,
+          token: Type.String({ description: 'Takes it back, at any replica.' }),
+          keptOn: Type.Enum(['disk', 'memory']),
+          isKeyKnown: Type.Boolean({
+            description: 'False: this replica cannot tell whether the key exists.',
+          }),
+        },
+        strict,
+      ),
+      peers,
+    },
+    strict,
+  ),
+  Type.Object({ key: Type.String(), withdrawn: Type.Array(Type.Object(holdFields, strict)), peers }, strict),
+]);
+
+export const holdsAnswer = Type.Object(
+  {
+    key: Type.String(),
+    holds: Type.Array(
+      Type.Object(
+        {
+          ...holdFields,
+          isOurs: Type.Boolean({ description: 'It was asked for here, and can be taken back here.' }),
+        },
+        strict,
+      ),
+    ),
+  },
+  strict,
+);
+
 export const useAnswer = Type.Object(
   {
     key: Type.String(),

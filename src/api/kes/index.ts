@@ -1,3 +1,3 @@
 /** The KES v1 face. */
-export { kesPlugin, rewriteKesUrl, type KesPluginOptions } from './plugin.ts';
+export { KesExchange, kesPlugin, rewriteKesUrl, type KesPluginOptions } from './plugin.ts';
 export { kesRoutes, type KesRoute } from './routes.ts';

@@ -1,5 +1,5 @@
 /** `/v1/log/audit` and `/v1/log/error`: events as they happen, one JSON line each (broken in the last KES; wire/logs). */
-import type { FastifyReply } from 'fastify';
+import type { KesReply } from './direct-reply.ts';
 import {
   begunStatus,
   kesAuditLine,
@@ -33,7 +33,7 @@ export interface LogReader {
   /** The server's own audit stream, for the people of an only tenant: they may read what the logs say of everybody. */
   readonly strangers: AuditStream | undefined;
   readonly server: ServerInfo;
-  readonly reply: FastifyReply;
+  readonly reply: KesReply;
   /** False once the reader's certificate or policy does not allow this any more. */
   readonly mayGoOn: () => boolean;
   readonly ended: () => void;

@@ -1,5 +1,5 @@
 /** Sends an answer whose body is made page by page, at the pace of its reader. */
-import type { FastifyReply } from 'fastify';
+import type { KesReply } from './direct-reply.ts';
 import type { Answer, NextPage } from './answers.ts';
 import { failureLine } from './old-listing.ts';
 
@@ -26,7 +26,7 @@ export interface PagedAnswerOptions {
 
 /** Resolves when the answer has ended, in whatever way; never rejects. */
 export async function sendPages(
-  reply: FastifyReply,
+  reply: KesReply,
   answer: Answer & { readonly next: NextPage },
   { withDeadline, mayGoOn, messageOf }: PagedAnswerOptions,
 ): Promise<void> {

@@ -5,8 +5,9 @@
  * Fastify must neither clean nor decode paths and must not read bodies (KES reads them after authorisation and ignores their
  * Content-Type), so `rewriteKesUrl` resolves the target before routing and sets the body's headers aside.
  */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import type { Identity, Operation } from '../../access/index.ts';
 import { objectOf } from '../../audit/context.ts';
@@ -34,6 +35,7 @@ import {
 import { BodyDeadline } from './body-deadline.ts';
 import { readBody, type Body, type Declared, type RawRequest } from './body.ts';
 import { contextOfBody } from './context.ts';
+import { DirectReply, type KesReply } from './direct-reply.ts';
 import { keyHandlers, keyNameProblem } from './key-handlers.ts';
 import { parseListing } from './listing.ts';
 import { parseOldListing } from './old-listing.ts';
@@ -41,7 +43,7 @@ import { sendPages } from './paged-answer.ts';
 import { metaHandlers } from './meta-handlers.ts';
 import { acceptsMethod, allMethods, kesRoutes, type KesRoute } from './routes.ts';
 import { streamLog } from './log-stream.ts';
-import { kesTarget, type KesTarget } from './target.ts';
+import { kesTarget, type KesTarget, type RouteTarget } from './target.ts';
 
 /** What a handler needs to know of its request. */
 export interface KesCall {
@@ -78,26 +80,41 @@ const handlers: Record<string, Handler> = { ...keyHandlers, ...metaHandlers };
 /** Fastify paths that no client can ask for, because every request's target is rewritten. */
 const paths = { redirect: '/-/redirect', unknown: '/-/unknown', malformed: '/-/malformed' };
 
+/** Calls that are one small answer to one small body: what storage nodes make for each object. */
+const smallCalls: ReadonlySet<KesRoute['name']> = new Set([
+  'key-generate',
+  'key-encrypt',
+  'key-decrypt',
+  'key-hmac',
+]);
+
+function declaredBody(headers: IncomingHttpHeaders): Declared {
+  return { length: headers['content-length'], chunked: headers['transfer-encoding'] !== undefined };
+}
+
 /** Fastify's `rewriteUrl` for the key listener. */
 export function rewriteKesUrl(raw: RawRequest): string {
   const headers = raw.headers;
   const target = kesTarget(raw.url ?? '/');
-  const declared = { length: headers['content-length'], chunked: headers['transfer-encoding'] !== undefined };
-  (raw as KesRaw).sello = { target, declared, startMs: performance.now() };
+  (raw as KesRaw).sello = { target, declared: declaredBody(headers), startMs: performance.now() };
   headers['content-length'] = undefined;
   headers['transfer-encoding'] = undefined;
   headers['content-type'] = undefined as unknown as string;
   return target.kind === 'route' ? target.route.path : paths[target.kind];
 }
 
-export interface KesPluginOptions {
+export interface KesExchangeOptions {
   readonly gate: Gate;
   readonly server: ServerInfo;
 }
 
+export interface KesPluginOptions {
+  readonly exchange: KesExchange;
+}
+
 /** Methods a route is registered for; each answers 405 itself where KES does. */
 export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done: () => void): void {
-  const exchange = new KesExchange(options);
+  const { exchange } = options;
   for (const route of kesRoutes) {
     app.route({
       method: [...allMethods],
@@ -119,13 +136,13 @@ export function kesPlugin(app: FastifyInstance, options: KesPluginOptions, done:
 }
 
 /** One request from admission to answer. */
-class KesExchange {
+export class KesExchange {
   readonly #gate: Gate;
   readonly #server: ServerInfo;
   readonly #deadline: BodyDeadline;
   readonly #series = new Map<string, Map<KesRoute | undefined, RequestSeries>>();
 
-  constructor({ gate, server }: KesPluginOptions) {
+  constructor({ gate, server }: KesExchangeOptions) {
     this.#gate = gate;
     this.#server = server;
     this.#deadline = new BodyDeadline(() => gate.runtime.config.limits.requestTimeoutMs);
@@ -163,7 +180,25 @@ class KesExchange {
     };
   }
 
-  serveUnrouted(request: FastifyRequest, reply: FastifyReply): void {
+  /**
+   * Answers a small key call at once; false: it is for Fastify to route.
+   * @param raw as it came from Node
+   */
+  serveDirectly(raw: RawRequest, response: ServerResponse | Http2Response): boolean {
+    const target = kesTarget(raw.url ?? '/');
+    if (target.kind !== 'route' || !smallCalls.has(target.route.name)) return false;
+    if (!acceptsMethod(target.route, raw.method ?? '')) return false;
+    (raw as KesRaw).sello = { target, declared: declaredBody(raw.headers), startMs: performance.now() };
+    const reply = new DirectReply(response);
+    try {
+      this.#serve(raw as KesRaw, target, reply);
+    } catch (error) {
+      this.#fail(error, raw as KesRaw, reply);
+    }
+    return true;
+  }
+
+  serveUnrouted(request: FastifyRequest, reply: KesReply): void {
     const raw = request.raw as KesRaw;
     const { target } = raw.sello!;
     if (target.kind === 'malformed' && raw.httpVersionMajor === 1) {
@@ -188,7 +223,7 @@ class KesExchange {
   }
 
   /** Fastify refused the request (a method that it does not serve), or something threw. */
-  serveFailed(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  serveFailed(error: unknown, request: FastifyRequest, reply: KesReply): void {
     const raw = request.raw as KesRaw;
     const { target } = raw.sello!;
     const isRefusal = ((error as { statusCode?: number }).statusCode ?? 500) < 500;
@@ -196,28 +231,33 @@ class KesExchange {
       this.serveUnrouted(request, reply);
       return;
     }
-    this.#server.log.error({ err: error }, 'request failed');
-    const answer = isRefusal
-      ? failure(400, 'invalid request')
-      : failure(500, 'internal error', 'SELLO_INTERNAL');
-    this.#finish(reply, raw, answer, this.#begin(raw, this.#gate.admit(raw), undefined));
+    this.#fail(error, raw, reply, isRefusal ? failure(400, 'invalid request') : undefined);
   }
 
-  serve(request: FastifyRequest, reply: FastifyReply): void {
+  #fail(error: unknown, raw: KesRaw, reply: KesReply, answer?: Answer): void {
+    this.#server.log.error({ err: error }, 'request failed');
+    this.#finish(
+      reply,
+      raw,
+      answer ?? failure(500, 'internal error', 'SELLO_INTERNAL'),
+      this.#begin(raw, this.#gate.admit(raw), undefined),
+    );
+  }
+
+  serve(request: FastifyRequest, reply: KesReply): void {
     const raw = request.raw as KesRaw;
     const { target } = raw.sello!;
-    if (target.kind !== 'route') return;
+    if (target.kind === 'route') this.#serve(raw, target, reply);
+  }
+
+  #serve(raw: KesRaw, target: RouteTarget, reply: KesReply): void {
     const { route } = target;
+    const method = raw.method ?? '';
     const admission = this.#gate.admit(raw);
     const trace = this.#begin(raw, admission, route);
-    if (!acceptsMethod(route, request.method)) {
+    if (!acceptsMethod(route, method)) {
       // A route that KES's last version no longer has is unknown to it by any other method.
-      this.#finish(
-        reply,
-        raw,
-        route.listed ? methodNotAllowed(request.method, route.method) : notFound,
-        trace,
-      );
+      this.#finish(reply, raw, route.listed ? methodNotAllowed(method, route.method) : notFound, trace);
       return;
     }
     const refusal = this.#gate.overloaded
@@ -252,7 +292,7 @@ class KesExchange {
   }
 
   /** An authorised request: quota, body, work. */
-  #admitted(reply: FastifyReply, raw: KesRaw, trace: Trace, name: string, read: Body | undefined): void {
+  #admitted(reply: KesReply, raw: KesRaw, trace: Trace, name: string, read: Body | undefined): void {
     const { admission } = trace;
     const route = trace.route!;
     const tenant = admission.tenant!;
@@ -426,7 +466,7 @@ class KesExchange {
   }
 
   /** False when the tenant has used up its share and the request was answered so. */
-  #takeQuota(reply: FastifyReply, raw: KesRaw, trace: Trace, { quota, config }: Tenant): boolean {
+  #takeQuota(reply: KesReply, raw: KesRaw, trace: Trace, { quota, config }: Tenant): boolean {
     if (quota.enter(performance.now())) {
       trace.quota = quota;
       return true;
@@ -447,7 +487,7 @@ class KesExchange {
   }
 
   /** A change of keys is on record before it is made: what cannot be recorded is not done. */
-  #run(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
+  #run(reply: KesReply, raw: KesRaw, call: KesCall, trace: Trace): void {
     if (!changesKeys.has(call.route.operation)) {
       this.#work(reply, raw, call, trace);
       return;
@@ -458,7 +498,7 @@ class KesExchange {
     });
   }
 
-  #work(reply: FastifyReply, raw: KesRaw, call: KesCall, trace: Trace): void {
+  #work(reply: KesReply, raw: KesRaw, call: KesCall, trace: Trace): void {
     const { tenant, route } = call;
     const texts = tenant.config.kes.errorTexts;
     let answer: Answer | Promise<Answer>;
@@ -496,7 +536,7 @@ class KesExchange {
     return answer;
   }
 
-  #finish(reply: FastifyReply, raw: KesRaw, answer: Answer, trace: Trace): void {
+  #finish(reply: KesReply, raw: KesRaw, answer: Answer, trace: Trace): void {
     this.#release(raw, answer, trace, (failed) => {
       if (reply.sent) this.#end(trace, answer.status);
       else this.#write(reply, raw, failed ?? answer, trace);
@@ -575,7 +615,7 @@ class KesExchange {
     return failure(503, 'audit record cannot be written', 'SELLO_AUDIT_UNAVAILABLE');
   }
 
-  #write(reply: FastifyReply, raw: KesRaw, answer: Answer, trace: Trace): void {
+  #write(reply: KesReply, raw: KesRaw, answer: Answer, trace: Trace): void {
     const { body, next } = answer;
     if (next !== undefined && raw.method !== 'HEAD') {
       this.#writePages(reply, raw, { ...answer, next }, trace);
@@ -597,7 +637,7 @@ class KesExchange {
     this.#end(trace, answer.status);
   }
 
-  #writePages(reply: FastifyReply, raw: KesRaw, answer: Answer & { next: NextPage }, trace: Trace): void {
+  #writePages(reply: KesReply, raw: KesRaw, answer: Answer & { next: NextPage }, trace: Trace): void {
     const call = trace.call!;
     const { route, tenant, name } = call;
     const { routes, errorTexts } = tenant.config.kes;

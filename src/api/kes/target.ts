@@ -4,14 +4,16 @@
  */
 import { kesRoutes, type KesRoute } from './routes.ts';
 
+export interface RouteTarget {
+  readonly kind: 'route';
+  readonly route: KesRoute;
+  readonly name: string;
+  readonly path: string;
+  readonly query: string;
+}
+
 export type KesTarget =
-  | {
-      readonly kind: 'route';
-      readonly route: KesRoute;
-      readonly name: string;
-      readonly path: string;
-      readonly query: string;
-    }
+  | RouteTarget
   | { readonly kind: 'redirect'; readonly location: string }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'malformed' };

@@ -5,7 +5,8 @@ import type { Readable, Writable } from 'node:stream';
 import type { ServerHttp2Stream } from 'node:http2';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Operation } from '../../access/index.ts';
-import type { AuditRecord } from '../../audit/record.ts';
+import { recordsOfItems } from '../../audit/items.ts';
+import type { AuditItem, AuditRecord } from '../../audit/record.ts';
 import type { ObjectsConfig } from '../../config/model.ts';
 import type { Admission } from '../../server/gate.ts';
 import type { Http2Request, Http2Response } from '../../server/http2-exchange.ts';
@@ -167,11 +168,53 @@ export class ObjectCall {
   }
 
   /** Records what was refused. @throws S3Error ServiceUnavailable when it cannot be written */
-  async recordFailure({ status, sello }: S3Error, subject: Subject = this.subject): Promise<void> {
+  async recordFailure({ status, sello }: S3Error): Promise<void> {
     const decision = status === 403 ? 'deny' : 'allow';
     try {
-      await this.#auditNow().append(this.record(status, { decision, error: sello, subject }));
+      await this.#auditNow().append(this.record(status, { decision, error: sello }));
     } catch (cause) {
+      throw s3ErrorOf(new SelloError('SELLO_AUDIT_UNAVAILABLE', { cause }));
+    }
+  }
+
+  /**
+   * Puts the items of a batch on record, those of one outcome together, before the answer leaves.
+   * @throws S3Error ServiceUnavailable when they cannot be written
+   */
+  async recordItems(
+    outcomes: readonly { readonly subject: Subject; readonly error?: S3Error | undefined }[],
+  ): Promise<void> {
+    this.isRecorded = true;
+    const groups = new Map<string, { readonly base: AuditRecord; readonly items: AuditItem[] }>();
+    for (const { error, subject } of outcomes) {
+      const { scope } = subject;
+      const outcome = `${String(error?.status)} ${error?.sello ?? ''} ${scope ?? ''}`;
+      let group = groups.get(outcome);
+      if (group === undefined) {
+        const decision = error?.status === 403 ? 'deny' : 'allow';
+        const base = this.record(error?.status ?? 200, {
+          decision,
+          error: error?.sello,
+          subject: { ...(scope === undefined ? {} : { scope }) },
+        });
+        groups.set(outcome, (group = { base, items: [] }));
+      }
+      const { bucket, context, key, object } = subject;
+      // Of a batch: a context that is the place alone says nothing more.
+      const isPlace = outcomes.length > 1 && Object.keys(context ?? {}).length === 1;
+      group.items.push({
+        bucket,
+        contextSha256: isPlace ? undefined : contextDigest(context),
+        key,
+        object,
+      });
+    }
+    const records = [...groups.values()].flatMap(({ base, items }) => recordsOfItems(base, items));
+    try {
+      const { audit } = this.tenant;
+      await Promise.all(records.map((record) => audit.append(record)));
+    } catch (cause) {
+      this.isRecorded = false;
       throw s3ErrorOf(new SelloError('SELLO_AUDIT_UNAVAILABLE', { cause }));
     }
   }

@@ -127,12 +127,7 @@ async function answer<T extends { bucket: string; object: string }>(
       }
     }
     // Records first, all of them: then the keys leave in one answer.
-    const records = outcomes.map((outcome) =>
-      outcome.error === undefined
-        ? call.release(200, undefined, outcome.subject)
-        : call.recordFailure(outcome.error, outcome.subject),
-    );
-    await Promise.all(records);
+    await call.recordItems(outcomes);
     const wantsBytes = String(call.headers['accept'] ?? '').includes('application/octet-stream');
     return wantsBytes ? bytesAnswer(outcomes) : jsonAnswer(outcomes, isSingle);
   } finally {

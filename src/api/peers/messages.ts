@@ -6,6 +6,8 @@ import { parseTenantName, type TenantName } from '../../tenants/name.ts';
 export interface TenantItem {
   readonly tenant: TenantName;
   readonly item: PeerItem;
+  /** Somebody else told it. */
+  readonly isRelayed?: boolean;
 }
 
 /** How far a replica has heard another one. */
@@ -35,11 +37,11 @@ export function parseItems(body: unknown): readonly TenantItem[] | undefined {
   if (!Array.isArray(list) || list.length > maxMessageItems) return undefined;
   const items: TenantItem[] = [];
   for (const each of list as readonly unknown[]) {
-    const { tenant, item } = (each ?? {}) as { tenant?: unknown; item?: unknown };
+    const { isRelayed, item, tenant } = (each ?? {}) as Partial<Record<keyof TenantItem, unknown>>;
     const name = typeof tenant === 'string' ? parseTenantName(tenant) : undefined;
     const parsed = parsePeerItem(item);
     if (name === undefined || parsed === undefined) return undefined;
-    items.push({ tenant: name, item: parsed });
+    items.push({ tenant: name, item: parsed, ...(isRelayed === true ? { isRelayed } : {}) });
   }
   return items;
 }

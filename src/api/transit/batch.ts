@@ -91,6 +91,7 @@ export function batchOf(form: BatchForm, single: Single): Batch {
 function itemsOf(form: BatchForm, batch: unknown): Item[] {
   const entries = entriesOf(batch, form.isStrict);
   const faults: string[] = [];
+  const bound = inARow();
   const items = entries.map((entry, i): Item => {
     const read = new ItemReader(entry, i, faults, form.isStrict);
     const context = decoded(read.text('context'));
@@ -100,11 +101,20 @@ function itemsOf(form: BatchForm, batch: unknown): Item[] {
       nonce: decoded(read.text('nonce')),
       version: read.number('key_version'),
       reference: read.text('reference'),
-      associated: decoded(read.text('associated_data')),
+      associated: bound(read.text('associated_data')),
     };
   });
   checkShapes(faults);
   return items;
+}
+
+/** Decodes texts of which the same may come again and again: items of a batch are often of one object. */
+function inARow(): (text: string) => Decoded {
+  let last: { readonly text: string; readonly bytes: Decoded } | undefined;
+  return (text) => {
+    if (last?.text !== text) last = { text, bytes: decoded(text) };
+    return last.bytes;
+  };
 }
 
 /** The objects of a batch. @throws VaultFault */
@@ -219,29 +229,30 @@ export async function runEach<Done extends { readonly subject: Subject; readonly
   work: (item: Item) => Done | Promise<Done>,
 ): Promise<Outcome<Done>[]> {
   if (!isBatch) return [await runOne(call, items[0]!, work)];
-  const one = async (item: Item): Promise<Outcome<Done>> => {
+  const failed = (item: Item, error: unknown): Outcome<Done> | Promise<never> => {
+    const known = faultOf(error);
+    if (known.status !== 400 && !(known instanceof ItemFault)) return Promise.reject(error as Error);
+    return { subject: { key, context: contextOf(item) }, error: known };
+  };
+  const one = (item: Item): Outcome<Done> | Promise<Outcome<Done>> => {
     try {
-      return await work(item);
+      const done = work(item);
+      return done instanceof Promise ? done.catch((error: unknown) => failed(item, error)) : done;
     } catch (error) {
-      const known = faultOf(error);
-      if (known.status !== 400 && !(known instanceof ItemFault)) throw error;
-      return { subject: { key, context: contextOf(item) }, error: known };
+      return failed(item, error);
     }
   };
   const outcomes: Outcome<Done>[] = [];
   try {
     // Together, so that what needs a custodian goes to it as one call; outcomes keep the order.
-    const settled = await Promise.allSettled(items.map(one));
+    const begun = items.map(one);
+    const settled = begun.some((each) => each instanceof Promise)
+      ? await Promise.allSettled(begun)
+      : begun.map((value) => ({ status: 'fulfilled', value: value as Outcome<Done> }) as const);
     for (const each of settled) if (each.status === 'fulfilled') outcomes.push(each.value);
-    const failed = settled.find((each) => each.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
-    await Promise.all(
-      outcomes.map((outcome) =>
-        'error' in outcome
-          ? call.recordFailure(outcome.error, outcome.subject)
-          : call.release(200, outcome.subject),
-      ),
-    );
+    const first = settled.find((each) => each.status === 'rejected');
+    if (first !== undefined) throw first.reason;
+    await call.recordItems(outcomes);
     return outcomes;
   } catch (error) {
     for (const outcome of outcomes) if ('plaintext' in outcome) wipe(outcome.plaintext);

@@ -153,14 +153,30 @@ function isEscaped(json: string, at: number): boolean {
   return (at - before) % 2 === 0;
 }
 
-/** What Go's decoder says of text that is not base64; the bytes otherwise, in memory of their own. */
+const empty = Buffer.alloc(0);
+
+/** What Go's decoder says of text that is not base64; the bytes otherwise. For what is no secret. */
 export function decoded(text: string): Buffer | string {
+  return text === '' ? empty : decodedInto(text, Buffer.allocUnsafe);
+}
+
+/** The same in memory of its own. */
+export function decodedSecret(text: string): Buffer | string {
+  return decodedInto(text, secretBytes);
+}
+
+function decodedInto(text: string, allocate: (bytes: number) => Buffer): Buffer | string {
   const source = Buffer.from(text);
-  const target = secretBytes(Math.floor(source.length / 4) * 3);
+  const target = allocate(Math.floor(source.length / 4) * 3);
   const length = decodeBase64Into(target, source, 0, source.length);
   source.fill(0);
   if (length >= 0) return target.subarray(0, length);
   target.fill(0);
+  return notBase64(length);
+}
+
+/** @param length what the decoder gave, below zero */
+function notBase64(length: number): string {
   return `illegal base64 data at input byte ${String(-1 - length)}`;
 }
 
@@ -192,7 +208,7 @@ export function parseSecretFields(body: Buffer): SecretFields {
     const fields = parseFields(body);
     return {
       fields,
-      bytesOf: (text) => (text.charCodeAt(0) === marker ? secretAt(secrets, text) : decoded(text)),
+      bytesOf: (text) => (text.charCodeAt(0) === marker ? secretAt(secrets, text) : decodedSecret(text)),
       wipe: ends,
     };
   } catch (error) {
@@ -212,6 +228,8 @@ const namePattern = Buffer.from('"plaintext"');
 
 function takeSecrets(body: Buffer, secrets: (Buffer | string)[]): void {
   let from = 0;
+  /** One piece of memory for all: each of its own would cost more than its work. */
+  let room: Buffer | undefined;
   for (;;) {
     const name = body.indexOf(namePattern, from);
     if (name === -1) return;
@@ -227,11 +245,11 @@ function takeSecrets(body: Buffer, secrets: (Buffer | string)[]): void {
     if (end === -1) return;
     // What is shorter than its label is no key.
     if (end - start < Math.max(4, label.length)) continue;
-    const target = secretBytes(Math.floor((end - start) / 4) * 3);
+    room ??= secretBytes(Math.ceil((body.length - start) / 4) * 3);
+    const target = room.subarray(0, Math.floor((end - start) / 4) * 3);
+    room = room.subarray(target.length);
     const length = decodeBase64Into(target, body, start, end);
-    secrets.push(
-      length >= 0 ? target.subarray(0, length) : `illegal base64 data at input byte ${String(-1 - length)}`,
-    );
+    secrets.push(length >= 0 ? target.subarray(0, length) : notBase64(length));
     if (length < 0) target.fill(0);
     body.fill(marker, start, end);
     body.write(label, start, 'latin1');

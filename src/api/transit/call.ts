@@ -2,7 +2,8 @@
 import { hash } from 'node:crypto';
 import type { Decision, Identity, Operation } from '../../access/index.ts';
 import { objectOf } from '../../audit/context.ts';
-import type { AuditRecord } from '../../audit/record.ts';
+import { recordsOfItems } from '../../audit/items.ts';
+import type { AuditItem, AuditRecord } from '../../audit/record.ts';
 import type { TransitConfig } from '../../config/model.ts';
 import type { Correlation } from '../../correlation.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
@@ -135,13 +136,42 @@ export class TransitCall {
     await this.#append(this.record(status, { decision: 'allow', subject }));
   }
 
-  async recordFailure(
-    { code, status }: Pick<VaultFault, 'code' | 'status'>,
-    subject = this.subject,
+  async recordFailure(error: VaultFault): Promise<void> {
+    this.isRecorded = true;
+    await this.#append(this.record(error.status, { decision: decisionOf(error), error: error.code }));
+  }
+
+  /**
+   * Puts the items of a batch on record, those of one outcome together, before the answer leaves.
+   * @throws SelloError SELLO_AUDIT_UNAVAILABLE
+   */
+  async recordItems(
+    outcomes: readonly { readonly subject: Subject; readonly error?: VaultFault }[],
   ): Promise<void> {
     this.isRecorded = true;
-    const decision = status === 403 || status === 429 ? 'deny' : 'allow';
-    await this.#append(this.record(status, { decision, error: code, subject }));
+    const groups = new Map<string, { readonly error: VaultFault | undefined; readonly items: AuditItem[] }>();
+    let last: { readonly context: Buffer; readonly named: AuditItem } | undefined;
+    for (const { error, subject } of outcomes) {
+      const outcome = error === undefined ? '' : `${String(error.status)} ${error.code ?? ''}`;
+      let group = groups.get(outcome);
+      if (group === undefined) groups.set(outcome, (group = { error, items: [] }));
+      const { context, keyVersion } = subject;
+      if (context !== undefined && last?.context.equals(context) !== true)
+        last = { context, named: namesOf(context) };
+      group.items.push(context === undefined ? { keyVersion } : { keyVersion, ...last!.named });
+    }
+    const subject = { key: outcomes[0]?.subject.key };
+    const records = [...groups.values()].flatMap(({ error, items }) =>
+      recordsOfItems(
+        this.record(error?.status ?? 200, {
+          decision: error === undefined ? 'allow' : decisionOf(error),
+          error: error?.code,
+          subject,
+        }),
+        items,
+      ),
+    );
+    await Promise.all(records.map((record) => this.#append(record)));
   }
 
   async #append(record: AuditRecord): Promise<void> {
@@ -166,7 +196,7 @@ export class TransitCall {
   ): AuditRecord {
     const { admission } = this;
     const { context, key, keyVersion } = more.subject ?? this.subject;
-    const name = context === undefined ? undefined : objectOf(context);
+    const named = context === undefined ? undefined : objectOf(context);
     return {
       timeMs: Date.now(),
       requestId: this.requestId,
@@ -182,10 +212,9 @@ export class TransitCall {
       operation: this.operation,
       key,
       keyVersion,
-      bucket: name?.bucket,
-      object: name?.object,
-      contextSha256:
-        context === undefined || context.length === 0 ? undefined : hash('sha256', context, 'hex'),
+      bucket: named?.bucket,
+      object: named?.object,
+      contextSha256: context === undefined ? undefined : digestOf(context),
       decision: more.decision,
       rule: this.#rule,
       status,
@@ -195,4 +224,17 @@ export class TransitCall {
       vaultRequestId: this.correlation.vaultRequestId,
     };
   }
+}
+
+function decisionOf({ status }: VaultFault): AuditRecord['decision'] {
+  return status === 403 || status === 429 ? 'deny' : 'allow';
+}
+
+/** Of an item's context: bucket and object, or its hash where it says more or something else. */
+function namesOf(context: Buffer): AuditItem {
+  return objectOf(context) ?? { contextSha256: digestOf(context) };
+}
+
+function digestOf(context: Buffer): string | undefined {
+  return context.length === 0 ? undefined : hash('sha256', context, 'hex');
 }

@@ -217,24 +217,31 @@ export const encrypt: EngineHandler<typeof encryptFields> = {
   },
 };
 
-async function encryptItem(
+/** At once where the key is in memory. */
+function encryptItem(
   call: TransitCall,
   key: KeyName,
   settings: TransitSettings,
   item: Item,
   bytesOf: (text: string) => Buffer | string,
-): Promise<Sealed> {
+): Sealed | Promise<Sealed> {
   const plaintext = bytesOf(item.text);
   if (typeof plaintext === 'string') throw fault(400, plaintext);
+  const seal = (version: number | undefined): Sealed | Promise<Sealed> => {
+    const { binding, told } = bindingOf(call, key, settings, item);
+    const sealed = call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version);
+    if (sealed instanceof Promise) return sealed.then((ciphertext) => sealedAs(key, told, ciphertext));
+    return sealedAs(key, told, sealed);
+  };
+  let sealed: Sealed | Promise<Sealed> | undefined;
   try {
     checkTexts(item);
     if (item.nonce.length > 0) throw fault(400, nonceRefused);
-    const version = await versionToSeal(call, key, item.version);
-    const { binding, told } = bindingOf(call, key, settings, item);
-    const ciphertext = await call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version);
-    return sealedAs(key, told, ciphertext);
+    const version = versionToSeal(call, key, item.version);
+    sealed = version instanceof Promise ? version.then(seal) : seal(version);
+    return sealed instanceof Promise ? sealed.finally(() => plaintext.fill(0)) : sealed;
   } finally {
-    plaintext.fill(0);
+    if (!(sealed instanceof Promise)) plaintext.fill(0);
   }
 }
 

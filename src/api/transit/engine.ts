@@ -3,7 +3,7 @@ import { decrypt, encrypt, rewrap } from './crypt.ts';
 import { dataKey } from './data-key.ts';
 import type { VaultAnswer } from './answers.ts';
 import type { TransitCall } from './call.ts';
-import { decoded } from './body.ts';
+import { decodedSecret } from './body.ts';
 import { readFields, warningsOf, type Fields, type FieldTypes, type Values } from './fields.ts';
 import { mac, verify } from './hmac.ts';
 import { configure, create, list, read, remove, rotate } from './keys.ts';
@@ -33,7 +33,7 @@ export interface EngineHandler<T extends FieldTypes> {
 
 function served<T extends FieldTypes>(handler: EngineHandler<T>): Handler {
   return async (call, parameters, body) => {
-    let bytesOf: EngineInput<T>['bytesOf'] = decoded;
+    let bytesOf: EngineInput<T>['bytesOf'] = decodedSecret;
     let fields: Fields;
     if (call.target.method !== 'POST') fields = queryFields(call.target.query);
     else if (handler.hasSecrets === true) ({ bytesOf, fields } = body.secretFields());

@@ -7,7 +7,7 @@ import { equalSecrets, framed, wipe } from '../../crypto/index.ts';
 import type { KeyName } from '../../keys/index.ts';
 import { fault, faultOf, innerError, VaultFault, type VaultAnswer } from './answers.ts';
 import { checkShapes, entriesOf } from './batch.ts';
-import { decoded } from './body.ts';
+import { decoded, decodedSecret } from './body.ts';
 import type { TransitCall } from './call.ts';
 import type { EngineHandler } from './engine.ts';
 import { goKind, numberText, unconvertibleText } from './fields.ts';
@@ -80,7 +80,7 @@ async function macOf({ call, hash, key }: MacKey, version: number, input: Buffer
 
 /** @throws VaultFault */
 function inputOf(text: string): Buffer {
-  const input = decoded(text);
+  const input = decodedSecret(text);
   if (typeof input === 'string') throw fault(400, `unable to decode input as base64: ${input}`);
   return input;
 }

@@ -322,6 +322,30 @@ t.test('an HMAC is of one key, version and hash', async (t) => {
   t.equal(await valid(`vault:v2:${macs[0]!.slice(0, 20)}`), false, 'a part of it');
 });
 
+t.test('a batch whose record cannot be written gives nothing of any item', async (t) => {
+  const { alpha, site } = cast;
+  await alpha.post('keys/unrecorded');
+  const ciphertext = await alpha.sealed('encrypt/unrecorded', { plaintext: hi, associated_data: photos });
+  const { audit } = site.server.runtime.tenants.get('alpha')!;
+  const append = audit.append.bind(audit);
+  t.teardown(() => (audit.append = append));
+  for (const failing of ['allow', 'failed']) {
+    audit.append = (record) =>
+      (record.error === undefined) === (failing === 'allow') && record.operation === 'unwrap'
+        ? Promise.reject(new Error('no space left on device'))
+        : append(record);
+    const reply = await alpha.post('decrypt/unrecorded', {
+      batch_input: [
+        { ciphertext, associated_data: photos },
+        { ciphertext, associated_data: secret },
+        { ciphertext, associated_data: photos },
+      ],
+    });
+    t.equal(reply.status, 503, failing);
+    t.notMatch(JSON.stringify(reply), hi);
+  }
+});
+
 t.test('each item of a batch has its record, what failed too; a key that is made has two', async (t) => {
   const { alpha, photographer, site } = cast;
   await alpha.post('keys/recorded');

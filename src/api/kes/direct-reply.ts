@@ -1,0 +1,57 @@
+/**
+ * The answer to a small key call, written without Fastify's reply. What Fastify does with a request and its answer in general (looking
+ * up a route that is known already, hooks, content types, serializers) costs as much processor time as all of Sello's own work for such a call
+ * (docs/benchmarks.md), and storage nodes make one for each object they list. The bytes on the wire are the same: the recordings of
+ * test/wire are answered this way too.
+ */
+import type { FastifyReply } from 'fastify';
+import type { ServerResponse } from 'node:http';
+import type { Http2Response } from '../../server/http2-exchange.ts';
+
+/** What a KES exchange asks of its answer; Fastify's reply has it too. */
+export interface KesReply {
+  readonly raw: FastifyReply['raw'];
+  readonly sent: boolean;
+  code(status: number): unknown;
+  header(name: string, value: string | undefined): unknown;
+  send(body?: Buffer): unknown;
+  hijack(): unknown;
+}
+
+export class DirectReply implements KesReply {
+  readonly #raw: ServerResponse | Http2Response;
+  readonly #headers: Record<string, string | number> = {};
+  #status = 200;
+  #hijacked = false;
+
+  constructor(raw: ServerResponse | Http2Response) {
+    this.#raw = raw;
+  }
+
+  get raw(): FastifyReply['raw'] {
+    return this.#raw as unknown as FastifyReply['raw'];
+  }
+
+  get sent(): boolean {
+    return this.#hijacked || this.#raw.writableEnded;
+  }
+
+  code(status: number): void {
+    this.#status = status;
+  }
+
+  header(name: string, value: string | undefined): void {
+    if (value !== undefined) this.#headers[name] = value;
+  }
+
+  send(body?: Buffer): void {
+    const headers = this.#headers;
+    headers['content-length'] = body === undefined ? '0' : body.length;
+    this.#raw.writeHead(this.#status, headers);
+    this.#raw.end(body);
+  }
+
+  hijack(): void {
+    this.#hijacked = true;
+  }
+}
