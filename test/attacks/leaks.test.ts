@@ -231,6 +231,20 @@ t.test('no secret is in a log, a record, a trace, a number or an error', { timeo
     'stranger',
   );
   await overBoth({ method: 'GET', path: '/v1/key/import/canary', body: body({ key: b64(refusedCanary) }) });
+  const post = (at: string, value: unknown): Promise<Answer> =>
+    overBoth({ method: 'POST', path: `/admin/v1/keys/${at}`, body: body(value) });
+  t.equal(
+    (await post('canary-3/import', { key: b64(canary), cipher: 'AES256' })).status,
+    409,
+    'made over HTTP/1.1',
+  );
+  t.equal((await post('odd/import', { key: b64(oddCanary), cipher: 'AES256' })).status, 400);
+  await post('odd/import', { key: b64(refusedCanary), cipher: 'ROT13' });
+  await post('odd/import', { key: `${b64(refusedCanary)}!`, cipher: 'AES256' });
+  await post('odd/import', `{"key":"${b64(refusedCanary)}"`);
+  await post(`${'n'.repeat(81)}/import`, { key: b64(refusedCanary), cipher: 'AES256' });
+  await post('odd/create', { key: b64(refusedCanary) });
+  await post('canary-3/rotate', { key: b64(refusedCanary) });
   await overBoth({ method: 'PUT', path: '/v1/no/route', body: body({ key: b64(refusedCanary) }) });
 
   const sealed = JSON.parse(
