@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { Agent, request } from 'undici';
 import type { CertificateFiles, TestAuthority } from '../test/real/certificates.ts';
 import { KmsGo } from '../test/real/kmsgo.ts';
-import { kesConfig, Sello, type ConfigFacts } from '../test/real/sello.ts';
+import { kesConfig, Sello } from '../test/real/sello.ts';
 
 export interface Rival {
   readonly name: string;
@@ -34,12 +34,16 @@ export interface Ground {
 const keyName = 'bench';
 const context = Buffer.from('{"bucket":"bucket/object"}').toString('base64');
 
-/** Sello as it is sold: audit `written` to a file, keys on disk, the caller a policy identity (not an admin). */
+/** Where records go: nowhere, into a plain file, into a trail with its chain and tree, into a trail on the disk. */
+export type AuditKind = 'off' | 'file' | 'trail' | 'synced trail';
+
+/** Sello as it is sold: audit `written`, keys on disk, the caller a policy identity (not an admin). */
 export async function startSello(
   ground: Ground,
   name: string,
   cores: string,
   processes: number,
+  audit: AuditKind = 'file',
 ): Promise<Rival> {
   const folder = join(ground.folder, name);
   await mkdir(folder, { recursive: true });
@@ -48,7 +52,10 @@ export async function startSello(
     authority: ground.authority,
     wrapper: ['taskset', '-c', cores],
     nodeOptions: ground.nodeOptions,
-    config: (facts) => selloConfig(facts, processes, join(folder, 'audit.jsonl')),
+    config: (facts) => ({
+      ...kesConfig(facts),
+      sello: { processes, audit: auditConfig(audit, folder) },
+    }),
     policies: {
       node: {
         allow: ['/v1/status', '/v1/key/generate/bench*', '/v1/key/decrypt/bench*', '/v1/key/list/*'],
@@ -76,8 +83,10 @@ export async function startSello(
   };
 }
 
-function selloConfig(facts: ConfigFacts, processes: number, auditFile: string): object {
-  return { ...kesConfig(facts), sello: { processes, audit: { mode: 'written', path: auditFile } } };
+function auditConfig(kind: AuditKind, folder: string): object {
+  if (kind === 'off') return { mode: 'off' };
+  if (kind === 'file') return { mode: 'written', path: join(folder, 'audit.jsonl') };
+  return { mode: kind === 'trail' ? 'written' : 'synced', path: join(folder, 'audit/') };
 }
 
 export async function startBare(ground: Ground, cores: string, crypto: 'plain' | 'prepared'): Promise<Rival> {

@@ -16,7 +16,14 @@ import { parseArgs } from 'node:util';
 import { createAuthority } from '../test/real/certificates.ts';
 import { buildTool } from '../test/real/tools.ts';
 import { measure, type LoadSettings, type Measurement, type Scenario } from './load.ts';
-import { describe, judge, markdown, type Comparison, type ProcessComparison } from './report.ts';
+import {
+  describe,
+  judge,
+  markdown,
+  type AuditComparison,
+  type Comparison,
+  type ProcessComparison,
+} from './report.ts';
 import { startBare, startSello, type Ground, type Rival } from './rivals.ts';
 import { summarize } from './statistics.ts';
 
@@ -48,6 +55,11 @@ for (const operation of ['generate', 'decrypt'] as const) {
 const processScenarios: Scenario[] = [
   { operation: 'generate', client: 'kms-go', callers: 32, clients: 16 },
   { operation: 'generate', client: 'http1', callers: 32, clients: 32 },
+];
+/** What the most callers and a lone one pay for their records. */
+const auditScenarios: Scenario[] = [
+  { operation: 'generate', client: 'kms-go', callers: 1, clients: 1 },
+  { operation: 'generate', client: 'kms-go', callers: 32, clients: 1 },
 ];
 const wanted = (scenario: Scenario): boolean => describe(scenario).includes(options.only);
 
@@ -104,8 +116,25 @@ try {
     await stopAll();
   }
 
+  const audits: AuditComparison[] = [];
+  if (auditScenarios.some(wanted)) {
+    const kinds = ['off', 'trail', 'synced trail'] as const;
+    const rivals: Rival[] = [];
+    for (const kind of kinds)
+      rivals.push(await started(startSello(ground, `audit ${kind}`, serverCore, 1, kind)));
+    for (const rival of rivals) await warmUp(rival, auditScenarios.filter(wanted), settings);
+    for (const scenario of auditScenarios.filter(wanted)) {
+      const [off, written, synced] = await alternate(scenario, rivals, settings);
+      audits.push({ scenario, off: off!, written: written!, synced: synced! });
+      progress(
+        `audit, ${describe(scenario)}: written ${line(written!)}, synced ${line(synced!)}, off ${line(off!)}`,
+      );
+    }
+    await stopAll();
+  }
+
   const command = `npm run bench${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}`;
-  const results = { command, rounds, seconds, comparisons, processes };
+  const results = { command, rounds, seconds, comparisons, processes, audits };
   const report = markdown(results);
   console.log(`\n${report}`);
   if (options.write) await writeFile(join(import.meta.dirname, '../docs/benchmarks.md'), report);
