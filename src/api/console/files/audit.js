@@ -241,7 +241,6 @@ function place(body, record) {
 /** @param {any} record */
 function row(record) {
   const { event = {}, sello = {}, user, source, error } = record;
-  const { bucket, object } = sello.context ?? {};
   const more = h('tr', { class: 'more', hidden: true }, h('td', { colspan: columns.length }, detail(record)));
   const toggle = button(
     'Details',
@@ -283,16 +282,22 @@ function row(record) {
       sello.key ?? '',
       sello.key_version !== undefined && h('span', { class: 'faint' }, ` v${String(sello.key_version)}`),
     ),
-    h(
-      'td',
-      { class: 'mono long' },
-      bucket === undefined ? '' : object === undefined ? bucket : `${bucket}/${object}`,
-    ),
+    h('td', { class: 'mono long' }, placeOf(sello)),
     h('td', {}, user === undefined ? '' : short(user.id, 8)),
     h('td', { class: 'mono' }, source?.ip ?? source?.address ?? ''),
     h('td', {}, toggle),
   );
   return head;
+}
+
+/**
+ * The object, or the first of a batch's and how many the record stands for.
+ * @param {any} sello
+ */
+function placeOf({ context, count, items = [] }) {
+  const { bucket, object } = context ?? items[0] ?? {};
+  const name = bucket === undefined ? '' : object === undefined ? bucket : `${bucket}/${object}`;
+  return items.length === 0 ? name : `${name} (${String(count)} items)`.trimStart();
 }
 
 /** @param {string | undefined} outcome */
