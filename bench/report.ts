@@ -156,6 +156,7 @@ export function markdown(results: Results): string {
 
 Made by \`${results.command}\` on ${new Date().toISOString().slice(0, 10)}: Node ${process.version}, ${cores[0]?.model ?? 'unknown CPU'}, ${String(cores.length)} cores,
 ${String(results.rounds)} rounds of ${String(results.seconds)} s each, servers in turn, medians. Machines differ from day to day: compare within one table only.
+Before the first round 32 callers ask each server for each operation on each protocol for some seconds, so that V8 has compiled what runs often.
 
 Each server is pinned to one core, the load generator to another, mTLS 1.3 throughout. **Sello** runs with a policy
 identity (not an admin), audit on (\`written\`, to a file) and keys on disk. **Bare** is \`bench/bare-server.ts\`: Node's

@@ -111,7 +111,7 @@ export class TrailTarget {
 
   /** Work that can wait until the callers have been told. */
   settle(): void {
-    this.#chain.settle();
+    this.#chain.settleMany();
   }
 
   /** Seals the segment, if there is anything in it. */
