@@ -28,7 +28,7 @@ export function acceptListMethod(socket: TLSSocket, isBetweenRequests: () => boo
 
 /** Gives a request its method back. */
 export function listMethodOf(
-  request: Pick<IncomingMessage, 'method' | 'socket'> & { method?: string },
+  request: Pick<IncomingMessage, 'method' | 'socket'> & { method?: string | undefined },
 ): void {
   const socket = request.socket as ListingSocket;
   if (socket[renamed] !== true) return;

@@ -6,25 +6,29 @@ import { fastify, type FastifyInstance, type FastifyServerFactory } from 'fastif
 import { constants as cryptoConstants, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
-import http2, {
-  type Http2SecureServer,
-  type Http2ServerRequest,
-  type Http2ServerResponse,
-  type ServerHttp2Session,
-} from 'node:http2';
+import https, { type Server as HttpsServer } from 'node:https';
 import net from 'node:net';
 import tls, { type TLSSocket } from 'node:tls';
 import { peerFactsOfSocket, type PeerFacts } from '../access/index.ts';
-import type { RawRequest } from '../api/kes/body.ts';
 import { adminPlugin, rewriteAdminUrl } from '../api/admin/index.ts';
 import { KesExchange, kesPlugin, rewriteKesUrl } from '../api/kes/index.ts';
 import { objectsPlugin, rewriteObjectsUrl } from '../api/objects/index.ts';
 import { rewriteTransitUrl, transitPlugin } from '../api/transit/index.ts';
 import type { LimitsConfig, ListenerConfig, TlsConfig } from '../config/model.ts';
 import { SelloError } from '../errors.ts';
+import {
+  errorCode,
+  Http2Connection,
+  Http2Stream,
+  mostWindowBytes,
+  SmallCall,
+  type ConnectionLimits,
+  type RequestHead,
+  type StreamPort,
+} from '../http2/index.ts';
 import type { ServedCertificate } from './certificates.ts';
 import { connectionFacts, type ConnectionFacts, type FactsCarrier, type Gate } from './gate.ts';
-import { Http2Request, Http2Response, longAnswers, type LongAnswers } from './http2-exchange.ts';
+import { Http2Request, Http2Response } from './http2-exchange.ts';
 import type { ServerInfo } from './info.ts';
 import { acceptListMethod, listMethodOf } from './list-method.ts';
 import { longBody, type LongBody } from './long-body.ts';
@@ -114,16 +118,18 @@ const goawayPatienceMs = 2000;
 export class KeyListener {
   readonly #config: ListenerConfig;
   readonly #dependencies: ListenerDependencies;
-  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #http2 = new Set<Http2Connection>();
   readonly #sockets = new Set<TLSSocket>();
-  #server: Http2SecureServer | undefined;
+  #server: HttpsServer | undefined;
+  /** Fastify. */
+  #serve: (request: unknown, response: unknown) => void = () => undefined;
   readonly #app: FastifyInstance;
   readonly #kes: KesExchange;
   /** What it shows to clients. */
   served: ServedCertificate | undefined;
-  #connecting: ConnectionFacts | undefined;
   /** HTTP/1.1: the answer under way on a connection. */
   readonly #answering = new WeakMap<TLSSocket, ServerResponse>();
+  #http2Limits!: ConnectionLimits;
   /** Clients are told to put nothing into HPACK's table. */
   #isTableOff = false;
   #draining = false;
@@ -196,70 +202,91 @@ export class KeyListener {
     return result;
   }
 
-  #createServer(handler: (request: unknown, response: unknown) => void): Http2SecureServer {
+  #createServer(handler: (request: unknown, response: unknown) => void): HttpsServer {
     const { limits } = this.#dependencies;
     this.#isTableOff = this.#carriesCustomerKeys;
-    const create = (context: tls.SecureContextOptions): Http2SecureServer =>
-      http2.createSecureServer({
+    this.#http2Limits = this.#limitsOfHttp2();
+    const create = (context: tls.SecureContextOptions): HttpsServer =>
+      https.createServer({
         ...context,
-        allowHTTP1: true,
+        ALPNProtocols: ['h2', 'http/1.1'],
         requestCert: true,
         // The verdict is ours, per request and with a reason (access/peer.ts); OpenSSL would refuse without saying why.
         rejectUnauthorized: false,
         handshakeTimeout: limits.handshakeTimeoutMs,
-        maxSessionMemory: Math.max(
-          limits.http2.maxSessionMemoryMb,
-          this.#servesObjects ? streamSessionMb : 0,
-        ),
-        maxSettings: limits.http2.maxSettings,
-        maxOutstandingPings: limits.http2.maxOutstandingPings,
-        streamResetRate: limits.http2.maxResetsPerSecond,
-        streamResetBurst: limits.http2.maxResetsPerSecond * 2,
-        maxHeaderListPairs: 128,
-        unknownProtocolTimeout: 1000,
-        settings: {
-          maxConcurrentStreams: limits.http2.maxConcurrentStreams,
-          maxHeaderListSize: limits.maxHeaderBytes,
-          enablePush: false,
-          initialWindowSize: streamWindowBytes,
-          // A customer's key in a table would outlive its request: with one allowed anywhere, nothing goes into tables.
-          ...(this.#isTableOff ? { headerTableSize: 0 } : {}),
-        },
-        Http2ServerRequest: Http2Request as unknown as typeof Http2ServerRequest,
-        Http2ServerResponse: Http2Response as unknown as typeof Http2ServerResponse,
-        http1Options: {
-          ...http1Options(limits),
-          // Ours (#endSlowRequests), because Node's knows no exception for requests that are streams.
-          requestTimeout: 0,
-        },
-      } as http2.SecureServerOptions);
+        ...http1Options(limits),
+        // Ours (#endSlowRequests), because Node's knows no exception for requests that are streams.
+        requestTimeout: 0,
+      });
     const server = this.#useCertificate(secureContextOptions(this.#config.tls), create);
     this.#server = server;
     server.maxConnections = limits.maxConnections;
     this.#guardConnections(server);
-    const sweep = setInterval(() => this.#endSlowRequests(), 1000).unref();
+    const sweep = setInterval(() => this.#sweep(), 1000).unref();
     server.once('close', () => clearInterval(sweep));
-    server.on('session', (session) => this.#adopt(session));
     server.on('timeout', (socket: TLSSocket) => socket.destroy());
     server.on('connect', (_request: unknown, socket: unknown) => answerConnect(socket));
+    this.#serve = handler;
     server.on('request', (request, response) => {
-      if (!(request instanceof Http2Request)) {
-        const socket = request.socket as TLSSocket;
-        // What was pipelined behind a request that ended the connection is not served.
-        if (socket.writableEnded) return;
-        const refusal = refuseHttp1(request);
-        if (refusal !== undefined) {
-          answerRefused(refusal, socket);
-          return;
-        }
-        this.#answering.set(socket, response as unknown as ServerResponse);
-        listMethodOf(request);
-        if (this.#draining) response.setHeader('connection', 'close');
+      const socket = request.socket as TLSSocket;
+      // What was pipelined behind a request that ended the connection is not served.
+      if (socket.writableEnded) return;
+      const refusal = refuseHttp1(request);
+      if (refusal !== undefined) {
+        answerRefused(refusal, socket);
+        return;
       }
-      if (!this.#kes.serveDirectly(request as unknown as RawRequest, response as unknown as ServerResponse))
-        handler(request, response);
+      this.#answering.set(socket, response);
+      listMethodOf(request);
+      if (this.#draining) response.setHeader('connection', 'close');
+      if (!this.#kes.serveDirectly(request, response)) handler(request, response);
     });
     return server;
+  }
+
+  /** A request over HTTP/2. */
+  #serveHttp2(port: StreamPort, head: RequestHead): void {
+    const target = this.#kes.smallCall(head.method, head.path);
+    if (target !== undefined) {
+      const stream = new SmallCall(port);
+      const response = new Http2Response(stream);
+      if (head.headers.expect === '100-continue') response.writeContinue();
+      this.#kes.serveSmall(new Http2Request(stream, head, head.headers), target, response);
+      return;
+    }
+    const stream = new Http2Stream(port);
+    // Faces set fields of the body aside; those of a head may be another request's too.
+    const headers = Object.assign(Object.create(null), head.headers) as RequestHead['headers'];
+    const request = new Http2Request(stream, head, headers);
+    const response = new Http2Response(stream);
+    if (headers.expect === '100-continue') response.writeContinue();
+    if (head.method === 'CONNECT') answerConnect(response);
+    else this.#serve(request, response);
+  }
+
+  #sweep(): void {
+    this.#endSlowRequests();
+    const nowMs = performance.now();
+    for (const connection of this.#http2) connection.sweep(nowMs);
+  }
+
+  #limitsOfHttp2(): ConnectionLimits {
+    const { http2, ...limits } = this.#dependencies.limits;
+    const memoryMb = Math.max(http2.maxSessionMemoryMb, this.#servesObjects ? streamSessionMb : 0);
+    return {
+      maxConcurrentStreams: http2.maxConcurrentStreams,
+      maxResetsPerSecond: http2.maxResetsPerSecond,
+      maxSettings: http2.maxSettings,
+      maxWaitingPings: http2.maxOutstandingPings,
+      maxMemoryBytes: memoryMb * 1_000_000,
+      maxHeaderListBytes: limits.maxHeaderBytes,
+      // A customer's key in a table would outlive its request: with one allowed anywhere, nothing goes into tables.
+      headerTableBytes: this.#isTableOff ? 0 : 4096,
+      streamWindowBytes,
+      windowBytes: sessionWindowBytes,
+      headersTimeoutMs: limits.headersTimeoutMs,
+      idleTimeoutMs: limits.idleTimeoutMs,
+    };
   }
 
   /** HTTP/1.1 requests that take too long to arrive, headers and body together (RFC 9110 §15.5.9). */
@@ -300,7 +327,7 @@ export class KeyListener {
   }
 
   /** Looks at each connection after its handshake and before HTTP: facts are found here, once. */
-  #guardConnections(server: Http2SecureServer): void {
+  #guardConnections(server: HttpsServer): void {
     const { gate, server: info } = this.#dependencies;
     const listeners = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
     server.removeAllListeners('secureConnection');
@@ -339,10 +366,12 @@ export class KeyListener {
       (socket as FactsCarrier)[connectionFacts] = facts;
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
-      this.#connecting = facts;
+      if (socket.alpnProtocol === 'h2') {
+        this.#adopt(socket, facts);
+        return;
+      }
       for (const listener of listeners) listener.call(server, socket);
-      this.#connecting = undefined;
-      if (socket.alpnProtocol !== 'h2' && gate.runtime.transitMounts.size > 0)
+      if (gate.runtime.transitMounts.size > 0)
         acceptListMethod(socket, () => {
           const { req } = this.#answering.get(socket) ?? {};
           return req === undefined || req.complete;
@@ -367,24 +396,26 @@ export class KeyListener {
     });
   }
 
-  #adopt(session: ServerHttp2Session): void {
-    const { limits } = this.#dependencies;
-    if (this.#connecting !== undefined) (session as FactsCarrier)[connectionFacts] = this.#connecting;
-    this.#sessions.add(session);
-    session.setLocalWindowSize(sessionWindowBytes);
+  #adopt(socket: TLSSocket, facts: ConnectionFacts): void {
+    const { maxConnectionAgeMs } = this.#dependencies.limits;
+    let retiring: NodeJS.Timeout | undefined;
+    const connection: Http2Connection & FactsCarrier = new Http2Connection(socket, this.#http2Limits, {
+      onRequest: (port, head) => this.#serveHttp2(port, head),
+      onClose: () => {
+        this.#http2.delete(connection);
+        clearTimeout(retiring);
+      },
+    });
+    connection[connectionFacts] = facts;
+    this.#http2.add(connection);
     // A reload may have allowed them since this listener was made.
-    if (!this.#isTableOff && this.#carriesCustomerKeys) session.settings({ headerTableSize: 0 });
-    session.once('close', () => this.#sessions.delete(session));
-    session.on('error', () => session.destroy());
-    session.setTimeout(limits.idleTimeoutMs, () => endIdle(session, limits.idleTimeoutMs));
-    if (limits.maxConnectionAgeMs > 0) {
+    if (!this.#isTableOff && this.#carriesCustomerKeys) connection.limitTable(0);
+    if (maxConnectionAgeMs > 0) {
       // Jitter of a tenth, so that connections made together do not end together.
-      const ageMs = limits.maxConnectionAgeMs * (0.95 + Math.random() * 0.1);
-      const timer = setTimeout(() => retire(session), ageMs);
-      timer.unref();
-      session.once('close', () => clearTimeout(timer));
+      const ageMs = maxConnectionAgeMs * (0.95 + Math.random() * 0.1);
+      retiring = setTimeout(() => retire(connection), ageMs).unref();
     }
-    if (this.#refusing) retire(session);
+    if (this.#refusing) retire(connection);
   }
 
   /**
@@ -395,7 +426,7 @@ export class KeyListener {
     const server = this.#server;
     if (server === undefined || !server.listening) return;
     this.#draining = true;
-    for (const session of this.#sessions) retire(session);
+    for (const connection of this.#http2) retire(connection);
     await wait(drainMs);
     // HTTP/1.1 clients learn of the end with their next answer. Those that have not asked yet get a little longer: closing an idle
     // connection may cross a request on its way.
@@ -407,19 +438,20 @@ export class KeyListener {
     await new Promise(setImmediate);
     const closed = new Promise<void>((resolve) => net.Server.prototype.close.call(server, () => resolve()));
     this.#refusing = true;
-    for (const session of this.#sessions) retire(session);
+    for (const connection of this.#http2) retire(connection);
     if (drainMs > 0) {
       const lastMs = performance.now() + goawayPatienceMs;
-      while (this.#sessions.size > 0 && performance.now() < lastMs) await wait(idlePauseMs);
+      while (this.#http2.size > 0 && performance.now() < lastMs) await wait(idlePauseMs);
     }
-    server.close(); // Idle connections of HTTP/1.1, and sessions that are left.
+    server.closeIdleConnections();
+    for (const connection of this.#http2) connection.close();
     const timer = setTimeout(() => this.#destroyAll(), deadlineMs);
     await closed;
     clearTimeout(timer);
   }
 
   #destroyAll(): void {
-    for (const session of this.#sessions) session.destroy();
+    for (const connection of this.#http2) connection.destroy();
     for (const socket of this.#sockets) socket.destroy();
   }
 
@@ -429,32 +461,15 @@ export class KeyListener {
 }
 
 /**
- * A session on which nothing moved is asked to end, and ended when it does not: streams whose client takes no answer (a
- * window of zero) would keep it otherwise. Log streams may be silent; their sessions wait on.
- */
-function endIdle(session: ServerHttp2Session & LongAnswers, idleTimeoutMs: number): void {
-  if ((session[longAnswers] ?? 0) > 0) {
-    session.setTimeout(idleTimeoutMs);
-    return;
-  }
-  session.close();
-  setTimeout(() => {
-    if (!session.destroyed) session.destroy();
-  }, idleNoticeMs).unref();
-}
-
-/**
  * Two steps, as RFC 9113 §6.8 advises: a notice that allows every stream, then the end once streams on their way have arrived. Frames
  * keep their order, so a client that has answered a PING has seen the notice before it, however busy it is.
  */
-function retire(session: ServerHttp2Session): void {
-  if (session.destroyed || session.closed) return;
-  session.goaway(http2.constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
-  const close = (): void => {
-    if (!session.destroyed) session.close();
-  };
+function retire(connection: Http2Connection): void {
+  if (connection.destroyed) return;
+  connection.goaway(errorCode.noError, mostWindowBytes);
+  const close = (): void => connection.close();
   const patience = setTimeout(close, goawayPatienceMs).unref();
-  session.ping((error) => {
+  connection.ping((error) => {
     if (error !== null) return;
     clearTimeout(patience);
     setTimeout(close, goawayNoticeMs).unref();
@@ -469,9 +484,6 @@ function factsOf(socket: TLSSocket): PeerFacts | undefined {
     return undefined;
   }
 }
-
-/** What an idle client has to answer the end of its session. */
-const idleNoticeMs = 300;
 
 const idlePauseMs = 25;
 

@@ -297,19 +297,17 @@ t.test('fields that would mean another thing over HTTP/1.1 are refused', { timeo
     ],
     'a length that is none': [['content-length', '+0']],
     'a length without a body': [['content-length', '5']],
-  };
-  // nghttp2 leaves such a field out where RFC 9113 §8.2.1 wants the request refused. Nothing is passed on to another
-  // parser here, so there is nothing to split: the request is one, and the hidden one never acts.
-  const leftOut: Record<string, readonly (readonly [string, string])[]> = {
     'line break in a value': [['x', `a\r\n\r\n${hidden}\r\n\r\n`]],
     'line feed in a value': [['x', `a\n${hidden}`]],
     'NUL in a value': [['x', 'a\0b']],
+    'a value that begins with a blank': [['x', ' a']],
+    'a value that ends with a tab': [['x', 'a\t']],
     'line break in a name': [['x\r\ny', 'a']],
     'colon in a name': [['x:y', 'a']],
     'an empty name': [['', 'a']],
   };
   let count = 0;
-  for (const [name, fields] of [...Object.entries(refused), ...Object.entries(leftOut)]) {
+  for (const [name, fields] of Object.entries(refused)) {
     const key = `smuggled-${count++}`;
     const connection = await RawConnection.open(site.as(admin));
     connection.send(frame('headers', whole, 1, request('PUT', `/v1/key/create/${key}`, fields)));
@@ -324,11 +322,7 @@ t.test('fields that would mean another thing over HTTP/1.1 are refused', { timeo
     );
     connection.socket.destroy();
     const made = (await askHttp2(site.as(admin), { method: 'GET', path: `/v1/key/describe/${key}` })).status;
-    t.equal(
-      made,
-      name in refused ? 404 : 200,
-      name in refused ? `${name}: not acted on` : `${name}: one request`,
-    );
+    t.equal(made, 404, `${name}: not acted on`);
     const smuggled = await askHttp2(site.as(admin), { method: 'GET', path: '/v1/key/describe/smuggled' });
     t.equal(smuggled.status, 404, `${name}: nothing else acts`);
   }

@@ -3,14 +3,15 @@
  * could hold requests open for ever with a byte now and then. One look a second at the bodies under way costs less than a
  * timer per request.
  */
-import http2, { type ServerHttp2Stream } from 'node:http2';
+import { errorCode } from '../../http2/index.ts';
+import type { ServedStream } from '../../server/http2-exchange.ts';
 
 const sweepMs = 1000;
 
 export class BodyDeadline {
   /** Read at each look: a reload may change it. */
   readonly #timeoutMs: () => number;
-  readonly #pending = new Map<object, { readonly stream: ServerHttp2Stream; looks: number }>();
+  readonly #pending = new Map<object, { readonly stream: ServedStream; looks: number }>();
   #sweep: NodeJS.Timeout | undefined;
 
   constructor(timeoutMs: () => number) {
@@ -18,7 +19,7 @@ export class BodyDeadline {
   }
 
   /** Resets the stream of a body that is not forgotten in time; its reader hears 'close'. */
-  watch(body: object, stream: ServerHttp2Stream): void {
+  watch(body: object, stream: ServedStream): void {
     this.#pending.set(body, { stream, looks: 0 });
     this.#sweep ??= setInterval(() => this.#look(), sweepMs).unref();
   }
@@ -29,7 +30,7 @@ export class BodyDeadline {
 
   #look(): void {
     for (const entry of this.#pending.values()) {
-      if (++entry.looks * sweepMs > this.#timeoutMs()) entry.stream.close(http2.constants.NGHTTP2_CANCEL);
+      if (++entry.looks * sweepMs > this.#timeoutMs()) entry.stream.close(errorCode.cancel);
     }
     if (this.#pending.size > 0) return;
     clearInterval(this.#sweep);

@@ -1,6 +1,6 @@
 /** Reads a request's body, on either protocol, up to a route's cap. */
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import type { ServerHttp2Stream } from 'node:http2';
 import type { Http2Request } from '../../server/http2-exchange.ts';
 import type { BodyDeadline } from './body-deadline.ts';
 
@@ -86,7 +86,7 @@ export function wholeBody(
 
 /** Where a request's reader hangs, so that one set of listeners serves every request: closures per request cost. */
 const reader = Symbol('body reader');
-type Source = (IncomingMessage | ServerHttp2Stream) & { [reader]?: BodyReader };
+type Source = EventEmitter & { [reader]?: BodyReader };
 
 function onData(this: Source, chunk: Buffer): void {
   this[reader]!.take(chunk);

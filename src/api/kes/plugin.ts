@@ -180,14 +180,22 @@ export class KesExchange {
     };
   }
 
-  /**
-   * Answers a small key call at once; false: it is for Fastify to route.
-   * @param raw as it came from Node
-   */
-  serveDirectly(raw: RawRequest, response: ServerResponse | Http2Response): boolean {
-    const target = kesTarget(raw.url ?? '/');
-    if (target.kind !== 'route' || !smallCalls.has(target.route.name)) return false;
-    if (!acceptsMethod(target.route, raw.method ?? '')) return false;
+  /** Answers a small key call at once; false: it is for Fastify to route. */
+  serveDirectly(raw: RawRequest, response: ServerResponse): boolean {
+    const target = this.smallCall(raw.method ?? '', raw.url ?? '/');
+    if (target !== undefined) this.serveSmall(raw, target, response);
+    return target !== undefined;
+  }
+
+  /** What a request asks for, when that is a small key call. */
+  smallCall(method: string, path: string): RouteTarget | undefined {
+    const target = kesTarget(path);
+    if (target.kind !== 'route' || !smallCalls.has(target.route.name)) return undefined;
+    return acceptsMethod(target.route, method) ? target : undefined;
+  }
+
+  /** Answers what {@link smallCall} found. */
+  serveSmall(raw: RawRequest, target: RouteTarget, response: ServerResponse | Http2Response): void {
     (raw as KesRaw).sello = { target, declared: declaredBody(raw.headers), startMs: performance.now() };
     const reply = new DirectReply(response);
     try {
@@ -195,7 +203,6 @@ export class KesExchange {
     } catch (error) {
       this.#fail(error, raw as KesRaw, reply);
     }
-    return true;
   }
 
   serveUnrouted(request: FastifyRequest, reply: KesReply): void {

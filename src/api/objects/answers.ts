@@ -40,18 +40,12 @@ const lingerBytes = 4 * 1_048_576;
 export function send(raw: RawRequest, response: RawResponse, answer: Answer): void {
   const { status, headers = {}, type, body, secret } = answer;
   if (isHttp2(response)) {
-    const { stream } = response;
     response.statusCode = status;
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (type !== undefined) response.setHeader('content-type', type);
     response.setHeader('content-length', String(body?.length ?? 0));
     if (secret === true) response.wipeAfterSend = true;
     response.end(body);
-    // RFC 9113 §8.1: an answer that needs no more of the request ends it without an error.
-    if (!stream.readableEnded) {
-      stream.resume();
-      stream.once('finish', () => setImmediate(() => stream.destroyed || stream.close(0)));
-    }
     return;
   }
   const request = raw as IncomingMessage;

@@ -2,14 +2,13 @@
 import { performance } from 'node:perf_hooks';
 import { hash } from 'node:crypto';
 import type { Readable, Writable } from 'node:stream';
-import type { ServerHttp2Stream } from 'node:http2';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Operation } from '../../access/index.ts';
 import { recordsOfItems } from '../../audit/items.ts';
 import type { AuditItem, AuditRecord } from '../../audit/record.ts';
 import type { ObjectsConfig } from '../../config/model.ts';
 import type { Admission } from '../../server/gate.ts';
-import type { Http2Request, Http2Response } from '../../server/http2-exchange.ts';
+import type { Http2Request, Http2Response, ServedStream } from '../../server/http2-exchange.ts';
 import type { Tenant } from '../../tenants/tenant.ts';
 import type { EncryptionContext } from '../../sse/context.ts';
 import type { BucketKeys } from '../../sse/bucket-keys.ts';
@@ -297,7 +296,7 @@ export class ObjectCall {
  * By `destroy`, which resets with INTERNAL_ERROR (2, RFC 9113 §7): `close(2)` ends the stream's data first, and where that end leaves before
  * the reset the client takes what came for whole.
  */
-function breakStream(stream: ServerHttp2Stream): void {
+function breakStream(stream: ServedStream): void {
   if (!stream.destroyed) stream.destroy(new Error('broken off'));
 }
 
