@@ -66,7 +66,7 @@ export interface ConnectionEvents {
 }
 
 /** What a client may send that brings nothing forward: PING, PRIORITY, empty DATA, frames of streams that are gone. */
-const idleFrames = { perSecond: 2000, burst: 20_000 } as const;
+const idleFrames = { perSecond: 2000, perRequest: 4, burst: 20_000 } as const;
 /** SETTINGS: a client sends one, and seldom another. */
 const settingsFrames = { perSecond: 10, burst: 100 } as const;
 /** As nghttp2: after CVE-2024-28182. */
@@ -392,6 +392,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
       isRemoteEnded: isEnd,
     });
     this.#ports.set(stream, opened);
+    this.#idleFrames.give(idleFrames.perRequest);
     this.#events.onRequest(opened, head);
   }
 
@@ -451,7 +452,6 @@ export class Http2Connection implements FrameHandler, PortKeeper {
         throw new ConnectionError(errorCode.streamClosed, 'data on a stream that is closed');
       return;
     }
-    if (length === 0) this.#countIdleFrame();
     if (port.isRemoteEnded) {
       this.#refuseOpen(port, errorCode.streamClosed);
       return;
@@ -489,7 +489,8 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     else port.owner.onData(part);
   }
 
-  onDataEnd(stream: number, isEndOfStream: boolean): void {
+  onDataEnd(stream: number, isEndOfStream: boolean, isEmpty: boolean): void {
+    if (isEmpty && !isEndOfStream) this.#countIdleFrame();
     const port = isEndOfStream ? this.#ports.get(stream) : undefined;
     if (port !== undefined) this.#endOfBody(port);
   }
@@ -529,7 +530,6 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     port.sendWindow += more;
     if (port.sendWindow > mostWindowBytes) this.#refuseOpen(port, errorCode.flowControlError);
     else if (this.#waiting.has(port)) this.pump(port);
-    else this.#countIdleFrame();
   }
 
   #onSettings(flags: number, stream: number, payload: Buffer): void {

@@ -32,7 +32,7 @@ export interface FrameHandler {
   /** Bytes of a DATA frame that are no data. */
   onPadding(stream: number, length: number): void;
   onData(stream: number, part: Buffer): void;
-  onDataEnd(stream: number, isEndOfStream: boolean): void;
+  onDataEnd(stream: number, isEndOfStream: boolean, isEmpty: boolean): void;
 }
 
 const none = Buffer.alloc(0);
@@ -53,6 +53,7 @@ export class FrameReader {
   /** Bytes of padding behind the data. */
   #padding = 0;
   #awaitsPadLength = false;
+  #isEmpty = false;
   /** A payload that has not come whole. */
   #gathered: Buffer = none;
   #gatheredAt = 0;
@@ -121,6 +122,7 @@ export class FrameReader {
     this.#isInPayload = true;
     this.frames++;
     if (this.#type !== frameType.data) return;
+    this.#isEmpty = length === 0;
     this.#handler.onDataBegin(this.#stream, length);
     this.#padding = 0;
     this.#awaitsPadLength = (this.#flags & flag.padded) !== 0;
@@ -175,7 +177,7 @@ export class FrameReader {
     }
     if (this.#left > 0) return at;
     this.#isInPayload = false;
-    this.#handler.onDataEnd(this.#stream, (this.#flags & flag.endStream) !== 0);
+    this.#handler.onDataEnd(this.#stream, (this.#flags & flag.endStream) !== 0, this.#isEmpty);
     return at;
   }
 }

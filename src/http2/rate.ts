@@ -19,4 +19,9 @@ export class Rate {
     this.#tokens--;
     return true;
   }
+
+  /** Something useful came: it may be accompanied by so much. */
+  give(tokens: number): void {
+    this.#tokens = Math.min(this.#burst, this.#tokens + tokens);
+  }
 }

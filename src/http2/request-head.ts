@@ -23,7 +23,6 @@ const single: ReadonlySet<string> = new Set([
 
 const methodPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** What no target of a request has: blanks and control characters. */
-// eslint-disable-next-line no-control-regex
 const notInPath = /[\0- \x7f]/;
 const lengthPattern = /^\d{1,15}$/;
 

@@ -4,7 +4,7 @@
  * judged anew for every request, so that a keep-alive connection carries no past decision.
  */
 import type { TLSSocket } from 'node:tls';
-import type { RawRequest } from '../api/kes/body.ts';
+import type { AnyRequest } from '../api/kes/body.ts';
 import { judgePeer, type Identity, type PeerFacts } from '../access/index.ts';
 import type { ServerAudit } from '../audit/index.ts';
 import { SelloError, type ErrorCode } from '../errors.ts';
@@ -53,7 +53,7 @@ const nobody: ConnectionFacts = {
   serverNames: [],
 };
 
-function factsOf(raw: RawRequest): ConnectionFacts {
+function factsOf(raw: AnyRequest): ConnectionFacts {
   const carrier = ('stream' in raw ? raw.stream.session : (raw.socket as TLSSocket)) as
     FactsCarrier | undefined;
   return carrier?.[connectionFacts] ?? nobody;
@@ -111,13 +111,13 @@ export class Gate {
   }
 
   /** Judges a request. Each call needs one {@link leave} when the request has been answered. */
-  admit(raw: RawRequest): Admission {
+  admit(raw: AnyRequest): Admission {
     this.#inFlight++;
     return this.judge(raw);
   }
 
   /** What {@link admit} would say now, for an answer that goes on for long. */
-  judge(raw: RawRequest): Admission {
+  judge(raw: AnyRequest): Admission {
     const facts = factsOf(raw);
     const misdirected = facts.serverNames.length > 0 && !servesName(facts, raw);
     if (misdirected) return refuse(facts, 'SELLO_MISDIRECTED', 'server name does not match');
@@ -183,7 +183,7 @@ function isServed(authority: string | string[] | undefined, serverNames: readonl
 }
 
 /** A missing SNI is always accepted; what is there must be one of the listener's names, and so must :authority or Host. */
-function servesName({ serverName, serverNames }: ConnectionFacts, raw: RawRequest): boolean {
+function servesName({ serverName, serverNames }: ConnectionFacts, raw: AnyRequest): boolean {
   if (serverName !== undefined && !serverNames.includes(serverName)) return false;
   // HTTP/2 can carry both, and they can differ (RFC 9113 §8.3.1): each has to be right.
   return isServed(raw.headers[':authority'], serverNames) && isServed(raw.headers.host, serverNames);

@@ -30,6 +30,7 @@ import type { ServedCertificate } from './certificates.ts';
 import { connectionFacts, type ConnectionFacts, type FactsCarrier, type Gate } from './gate.ts';
 import { Http2Request, Http2Response } from './http2-exchange.ts';
 import type { ServerInfo } from './info.ts';
+import { Http1Lane } from './http1-lane.ts';
 import { acceptListMethod, listMethodOf } from './list-method.ts';
 import { longBody, type LongBody } from './long-body.ts';
 
@@ -119,6 +120,8 @@ export class KeyListener {
   readonly #config: ListenerConfig;
   readonly #dependencies: ListenerDependencies;
   readonly #http2 = new Set<Http2Connection>();
+  /** Connections of HTTP/1.1 that have asked for nothing but small calls. */
+  readonly #lanes = new Set<Http1Lane>();
   readonly #sockets = new Set<TLSSocket>();
   #server: HttpsServer | undefined;
   /** Fastify. */
@@ -268,6 +271,7 @@ export class KeyListener {
     this.#endSlowRequests();
     const nowMs = performance.now();
     for (const connection of this.#http2) connection.sweep(nowMs);
+    for (const lane of this.#lanes) lane.sweep(nowMs);
   }
 
   #limitsOfHttp2(): ConnectionLimits {
@@ -296,10 +300,7 @@ export class KeyListener {
       const request = this.#answering.get(socket)?.req as (ArrivingRequest & IncomingMessage) | undefined;
       if (request === undefined || request.complete || request[longBody] === true) continue;
       if ((request.sello?.startMs ?? Infinity) < latestStartMs)
-        this.#malformed(
-          Object.assign(new Error('request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }),
-          socket,
-        );
+        this.#malformed(Object.assign(new Error('request timeout'), { code: expiredCode }), socket);
     }
   }
 
@@ -370,12 +371,14 @@ export class KeyListener {
         this.#adopt(socket, facts);
         return;
       }
-      for (const listener of listeners) listener.call(server, socket);
-      if (gate.runtime.transitMounts.size > 0)
-        acceptListMethod(socket, () => {
-          const { req } = this.#answering.get(socket) ?? {};
-          return req === undefined || req.complete;
-        });
+      this.#openLane(socket, () => {
+        for (const listener of listeners) listener.call(server, socket);
+        if (gate.runtime.transitMounts.size > 0)
+          acceptListMethod(socket, () => {
+            const { req } = this.#answering.get(socket) ?? {};
+            return req === undefined || req.complete;
+          });
+      });
     });
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
       const reason = `handshake failed: ${error.code ?? 'unknown'}`;
@@ -394,6 +397,24 @@ export class KeyListener {
       // Node ends a connection whose handshake fails; one that takes too long it reports and leaves open.
       if (error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') socket.destroy();
     });
+  }
+
+  #openLane(socket: TLSSocket, handOver: () => void): void {
+    const { headersTimeoutMs, idleTimeoutMs, maxHeaderBytes, requestTimeoutMs } = this.#dependencies.limits;
+    const lane: Http1Lane = new Http1Lane(socket, {
+      headersTimeoutMs,
+      idleTimeoutMs,
+      maxHeaderBytes,
+      requestTimeoutMs,
+      isDraining: () => this.#draining,
+      smallCall: (method, path) => this.#kes.smallCall(method, path),
+      serve: (request, target, response) => this.#kes.serveSmall(request, target, response),
+      handOver,
+      expired: (expired) =>
+        answerMalformed(Object.assign(new Error('request timeout'), { code: expiredCode }), expired),
+      onEnd: () => this.#lanes.delete(lane),
+    });
+    this.#lanes.add(lane);
   }
 
   #adopt(socket: TLSSocket, facts: ConnectionFacts): void {
@@ -444,6 +465,7 @@ export class KeyListener {
       while (this.#http2.size > 0 && performance.now() < lastMs) await wait(idlePauseMs);
     }
     server.closeIdleConnections();
+    for (const lane of this.#lanes) lane.close();
     for (const connection of this.#http2) connection.close();
     const timer = setTimeout(() => this.#destroyAll(), deadlineMs);
     await closed;
@@ -485,6 +507,9 @@ function factsOf(socket: TLSSocket): PeerFacts | undefined {
   }
 }
 
+/** As Node names it. */
+const expiredCode = 'ERR_HTTP_REQUEST_TIMEOUT';
+
 const idlePauseMs = 25;
 
 function wait(ms: number): Promise<void> {
@@ -519,7 +544,7 @@ function answerMalformed(error: NodeJS.ErrnoException, socket: TLSSocket): void 
   const status =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? '431 Request Header Fields Too Large'
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      : error.code === expiredCode
         ? '408 Request Timeout'
         : '400 Bad Request';
   answerRefused(status, socket);

@@ -2,9 +2,13 @@
 import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Http2Request } from '../../server/http2-exchange.ts';
+import type { LaneRequest } from '../../server/http1-lane.ts';
 import type { BodyDeadline } from './body-deadline.ts';
 
+/** As it comes from Node or from our HTTP/2. */
 export type RawRequest = IncomingMessage | Http2Request;
+/** That, or a small call that has come whole. */
+export type AnyRequest = RawRequest | LaneRequest;
 
 export interface Body {
   readonly bytes: Buffer;
@@ -38,12 +42,17 @@ function isFlatObject(bytes: Buffer): boolean {
 
 /** Calls back once, with undefined when the client went away before the body was whole. */
 export function readBody(
-  raw: RawRequest,
+  raw: AnyRequest,
   declared: Declared,
   cap: number,
   deadline: BodyDeadline,
   done: (body: Body | undefined) => void,
 ): void {
+  if ('whole' in raw) {
+    const bytes = raw.whole.subarray(0, cap);
+    done({ bytes, oversize: raw.whole.length > cap, declared: bytes.length > 0 });
+    return;
+  }
   const isHttp2 = 'stream' in raw;
   const source: Source = isHttp2 ? raw.stream : raw;
   const hasBody = isHttp2

@@ -6,6 +6,9 @@
 import type { FastifyReply } from 'fastify';
 import type { ServerResponse } from 'node:http';
 import type { Http2Response } from '../../server/http2-exchange.ts';
+import type { LaneResponse } from '../../server/http1-lane.ts';
+
+export type SmallResponse = ServerResponse | Http2Response | LaneResponse;
 
 /** What a KES exchange asks of its answer; Fastify's reply has it too. */
 export interface KesReply {
@@ -18,12 +21,12 @@ export interface KesReply {
 }
 
 export class DirectReply implements KesReply {
-  readonly #raw: ServerResponse | Http2Response;
+  readonly #raw: SmallResponse;
   readonly #headers: Record<string, string | number> = {};
   #status = 200;
   #hijacked = false;
 
-  constructor(raw: ServerResponse | Http2Response) {
+  constructor(raw: SmallResponse) {
     this.#raw = raw;
   }
 

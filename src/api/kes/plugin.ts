@@ -16,7 +16,6 @@ import { correlation, type Correlation } from '../../correlation.ts';
 import { SelloError } from '../../errors.ts';
 import { isListed, isOfTenant, type Admission, type Gate } from '../../server/gate.ts';
 import type { Runtime } from '../../server/runtime.ts';
-import { Http2Response } from '../../server/http2-exchange.ts';
 import type { ServerInfo } from '../../server/info.ts';
 import { endTrace, traceRequest, type RequestTrace } from '../../server/request-trace.ts';
 import type { RequestSeries } from '../../telemetry/index.ts';
@@ -33,9 +32,9 @@ import {
   type NextPage,
 } from './answers.ts';
 import { BodyDeadline } from './body-deadline.ts';
-import { readBody, type Body, type Declared, type RawRequest } from './body.ts';
+import { readBody, type AnyRequest, type Body, type Declared, type RawRequest } from './body.ts';
 import { contextOfBody } from './context.ts';
-import { DirectReply, type KesReply } from './direct-reply.ts';
+import { DirectReply, type KesReply, type SmallResponse } from './direct-reply.ts';
 import { keyHandlers, keyNameProblem } from './key-handlers.ts';
 import { parseListing } from './listing.ts';
 import { parseOldListing } from './old-listing.ts';
@@ -72,7 +71,7 @@ interface KesRequestState {
   readonly startMs: number;
 }
 
-type KesRaw = RawRequest & { sello?: KesRequestState; originalUrl?: string };
+type KesRaw = AnyRequest & { sello?: KesRequestState; originalUrl?: string };
 
 const noBody: Body = { bytes: Buffer.alloc(0), oversize: false, declared: false };
 const handlers: Record<string, Handler> = { ...keyHandlers, ...metaHandlers };
@@ -195,7 +194,7 @@ export class KesExchange {
   }
 
   /** Answers what {@link smallCall} found. */
-  serveSmall(raw: RawRequest, target: RouteTarget, response: ServerResponse | Http2Response): void {
+  serveSmall(raw: AnyRequest, target: RouteTarget, response: SmallResponse): void {
     (raw as KesRaw).sello = { target, declared: declaredBody(raw.headers), startMs: performance.now() };
     const reply = new DirectReply(response);
     try {
@@ -629,8 +628,8 @@ export class KesExchange {
       return;
     }
     if (answer.secret === true && body !== undefined) {
-      const response = reply.raw as unknown;
-      if (response instanceof Http2Response) response.wipeAfterSend = true;
+      const response = reply.raw as unknown as SmallResponse;
+      if ('wipeAfterSend' in response) response.wipeAfterSend = true;
       else reply.raw.once('close', () => body.fill(0));
     }
     reply.code(answer.status);
