@@ -9,7 +9,7 @@
  */
 import type { TLSSocket } from 'node:tls';
 import type { OutgoingHttpHeaders } from 'node:http';
-import { Closed } from './closed.ts';
+import { Closed, type Ending } from './closed.ts';
 import type { Field } from './field.ts';
 import {
   defaultWindowBytes,
@@ -550,6 +550,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     this.#out.wrote(
       writeFrameHead(this.#out.room(frameHeadBytes), this.#out.at, 0, frameType.settings, flag.ack, 0),
     );
+    this.#pumpWaiting();
   }
 
   #onSetting(name: number, value: number): void {
@@ -566,7 +567,6 @@ export class Http2Connection implements FrameHandler, PortKeeper {
       if (port.sendWindow > mostWindowBytes)
         throw new ConnectionError(errorCode.flowControlError, 'window too large');
     }
-    if (more > 0) this.#pumpWaiting();
   }
 
   #onPing(flags: number, stream: number, payload: Buffer): void {
@@ -590,7 +590,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     this.#countReset();
     const port = this.#ports.get(stream);
     if (port === undefined) return;
-    this.#forget(port, 'reset');
+    this.#forget(port, 'abandoned');
     port.closeWith(payload.readUInt32BE(0), true);
     this.#afterStream();
   }
@@ -598,8 +598,8 @@ export class Http2Connection implements FrameHandler, PortKeeper {
   #onGoaway(stream: number, payload: Buffer): void {
     if (stream !== 0) throw new ConnectionError(errorCode.protocolError, 'GOAWAY of a stream');
     if (payload.length < 8) throw new ConnectionError(errorCode.frameSizeError, 'GOAWAY');
-    if (payload.readUInt32BE(4) === errorCode.noError) this.close();
-    else this.destroy();
+    // Whatever its reason: streams that it has begun are served to their end.
+    this.close();
   }
 
   #onPriority(stream: number, payload: Buffer): void {
@@ -610,7 +610,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     const port = this.#ports.get(stream);
     const code = isWrong ? errorCode.frameSizeError : errorCode.protocolError;
     if (port !== undefined) this.#refuseOpen(port, code);
-    else if (stream > this.#lastStream) throw new ConnectionError(code, 'PRIORITY');
+    else if (isWrong || stream > this.#lastStream) throw new ConnectionError(code, 'PRIORITY');
   }
 
   #countIdleFrame(): void {
@@ -742,7 +742,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     this.#afterStream();
   }
 
-  #forget(port: StreamPort, how: 'ended' | 'reset'): void {
+  #forget(port: StreamPort, how: Ending): void {
     port.isClosed = true;
     this.#ports.delete(port.id);
     this.#waiting.delete(port);

@@ -71,6 +71,12 @@ export const tools = {
     package: 'github.com/prometheus/alertmanager/cmd/alertmanager',
     about: "Prometheus's Alertmanager (Apache-2.0), about 2 minutes on two cores",
   },
+  h2spec: {
+    name: 'h2spec',
+    module: 'h2spec',
+    package: 'github.com/summerwind/h2spec/cmd/h2spec',
+    about: 'conformance tests for HTTP/2 servers (MIT), seconds',
+  },
   vaultGo: {
     name: 'vault-go',
     module: 'vault-go',
