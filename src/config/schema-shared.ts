@@ -35,7 +35,11 @@ export function limitsSection(maxConnectionAge: string) {
         'Streams a client may reset per second before its connection is closed (CVE-2023-44487).',
       ),
       maxSettings: count(32, { minimum: 1, maximum: 1024 }, 'Entries of one SETTINGS frame.'),
-      maxOutstandingPings: count(10, { minimum: 1, maximum: 1024 }, 'PING frames without an answer.'),
+      maxOutstandingPings: count(
+        10,
+        { minimum: 1, maximum: 1024 },
+        'PING frames while the answers to earlier ones are not taken.',
+      ),
       maxSessionMemoryMb: count(10, { minimum: 1, maximum: 1024 }, 'Memory of one connection, in MB.'),
     }),
   });
