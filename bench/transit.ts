@@ -44,6 +44,8 @@ interface Rival {
   readonly token: string;
   readonly audit: string;
   ciphertext: string;
+  /** Bound to nothing: Vault's rewrap knows no `associated_data`. */
+  plain: string;
 }
 
 interface Row {
@@ -68,15 +70,24 @@ const agent = new Agent({
 
 // What RustFS sends: a data key of 32 bytes, and where it belongs.
 const plaintext = randomBytes(32).toString('base64');
-const associated_data = Buffer.from('{"bucket":"bucket/object"}').toString('base64');
+const objectContext = (number?: number): string =>
+  Buffer.from(`{"bucket":"bucket/object${String(number ?? '')}"}`).toString('base64');
+const associated_data = objectContext();
+const batchName = `batch of ${String(batchItems)}`;
+const batchOf = (operation: string, item: (i: number) => object): { path: string; body: object } => ({
+  path: `${operation}/bench`,
+  body: { batch_input: Array.from({ length: batchItems }, (_, i) => item(i)) },
+});
 const operations: Readonly<Record<string, (rival: Rival) => { path: string; body: object }>> = {
   encrypt: () => ({ path: 'encrypt/bench', body: { plaintext, associated_data } }),
   decrypt: ({ ciphertext }) => ({ path: 'decrypt/bench', body: { ciphertext, associated_data } }),
   datakey: () => ({ path: 'datakey/plaintext/bench', body: {} }),
-  [`encrypt, batch of ${String(batchItems)}`]: () => ({
-    path: 'encrypt/bench',
-    body: { batch_input: Array.from({ length: batchItems }, () => ({ plaintext, associated_data })) },
-  }),
+  [`encrypt, ${batchName}`]: () => batchOf('encrypt', () => ({ plaintext, associated_data })),
+  [`encrypt, ${batchName}, an object each`]: () =>
+    batchOf('encrypt', (i) => ({ plaintext, associated_data: objectContext(i) })),
+  [`decrypt, ${batchName}`]: ({ ciphertext }) => batchOf('decrypt', () => ({ ciphertext, associated_data })),
+  [`rewrap, ${batchName}`]: ({ plain }) => batchOf('rewrap', () => ({ ciphertext: plain })),
+  [`hmac, ${batchName}`]: () => batchOf('hmac', () => ({ input: plaintext })),
 };
 
 const stops: (() => Promise<unknown>)[] = [];
@@ -86,6 +97,7 @@ try {
     await ask(rival, 'keys/bench', {});
     const { data } = await ask(rival, 'encrypt/bench', { plaintext, associated_data });
     rival.ciphertext = data!['ciphertext'] as string;
+    rival.plain = (await ask(rival, 'encrypt/bench', { plaintext })).data!['ciphertext'] as string;
   }
   const rows: Row[] = [];
   for (const [operation, make] of Object.entries(operations)) {
@@ -127,7 +139,7 @@ async function startVault(): Promise<Rival> {
   await vault.must('POST', 'sys/audit/file', { type: 'file', options: { file_path: audit } });
   await vault.must('POST', 'sys/mounts/transit', { type: 'transit' });
   const token = await vault.tokenWith('node', 'path "transit/*" { capabilities = ["create", "update"] }');
-  return { name: 'Vault', pid: vault.pid, origin: vault.address, token, audit, ciphertext: '' };
+  return { name: 'Vault', pid: vault.pid, origin: vault.address, token, audit, ciphertext: '', plain: '' };
 }
 
 /** Keys on disk, where Vault in development mode has them in memory. */
@@ -153,7 +165,7 @@ async function startSello(): Promise<Rival> {
           policies: {
             node: {
               identities: [client.identity],
-              allow: [{ operations: ['create', 'issue', 'encrypt', 'unwrap'], keys: ['bench*'] }],
+              allow: [{ operations: ['create', 'issue', 'encrypt', 'unwrap', 'rewrap', 'mac'], keys: ['bench*'] }],
             },
           },
           transit: {},
@@ -162,7 +174,7 @@ async function startSello(): Promise<Rival> {
     }),
   });
   stops.push(() => sello.stop());
-  const rival = { name: 'Sello', pid: sello.pid, origin: sello.endpoint, token: '', audit, ciphertext: '' };
+  const rival = { name: 'Sello', pid: sello.pid, origin: sello.endpoint, token: '', audit, ciphertext: '', plain: '' };
   const { auth } = await ask(rival, '../auth/cert/login', {});
   return { ...rival, token: auth!['client_token'] as string };
 }
