@@ -165,7 +165,9 @@ async function startSello(): Promise<Rival> {
           policies: {
             node: {
               identities: [client.identity],
-              allow: [{ operations: ['create', 'issue', 'encrypt', 'unwrap', 'rewrap', 'mac'], keys: ['bench*'] }],
+              allow: [
+                { operations: ['create', 'issue', 'encrypt', 'unwrap', 'rewrap', 'mac'], keys: ['bench*'] },
+              ],
             },
           },
           transit: {},
@@ -174,7 +176,15 @@ async function startSello(): Promise<Rival> {
     }),
   });
   stops.push(() => sello.stop());
-  const rival = { name: 'Sello', pid: sello.pid, origin: sello.endpoint, token: '', audit, ciphertext: '', plain: '' };
+  const rival = {
+    name: 'Sello',
+    pid: sello.pid,
+    origin: sello.endpoint,
+    token: '',
+    audit,
+    ciphertext: '',
+    plain: '',
+  };
   const { auth } = await ask(rival, '../auth/cert/login', {});
   return { ...rival, token: auth!['client_token'] as string };
 }

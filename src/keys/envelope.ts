@@ -27,6 +27,7 @@ import type { Face } from '../access/operations.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
 
 const magic = Buffer.from('SELLOWRP');
+const magicWords = [magic.readUInt32BE(0), magic.readUInt32BE(4)] as const;
 const format = 1;
 
 export const keyIdBytes = 16;
@@ -88,18 +89,26 @@ export type Derive = (seed: Buffer) => DerivedKeys;
 /** True for what can only be an envelope: KES's ciphertexts begin with random bytes (1 in 2^64), `{` or a msgpack array. */
 export function isEnvelope(ciphertext: Buffer): boolean {
   return (
-    ciphertext.length >= magic.length && ciphertext.compare(magic, 0, magic.length, 0, magic.length) === 0
+    ciphertext.length >= magic.length &&
+    ciphertext.readUInt32BE(0) === magicWords[0] &&
+    ciphertext.readUInt32BE(4) === magicWords[1]
   );
+}
+
+function isOfKnownForm(ciphertext: Buffer): boolean {
+  return (
+    isEnvelope(ciphertext) && ciphertext.length >= envelopeOverheadBytes && ciphertext[at.format] === format
+  );
+}
+
+/** The version that an envelope names, without a look at the rest; 0 when it is none of a form that this release knows. */
+export function envelopeVersion(ciphertext: Buffer): number {
+  return isOfKnownForm(ciphertext) ? ciphertext.readUInt32BE(at.version) : 0;
 }
 
 /** @returns undefined when it is none of a form that this release knows */
 export function parseEnvelope(ciphertext: Buffer): ParsedEnvelope | undefined {
-  if (
-    !isEnvelope(ciphertext) ||
-    ciphertext.length < envelopeOverheadBytes ||
-    ciphertext[at.format] !== format
-  )
-    return undefined;
+  if (!isOfKnownForm(ciphertext)) return undefined;
   const algorithm = algorithmOfNumber.get(ciphertext[at.algorithm]!);
   const face = faceOfNumber.get(ciphertext[at.face]!);
   const version = ciphertext.readUInt32BE(at.version);

@@ -13,7 +13,7 @@ import type { Keystore, ListOptions, NamePage, RecordStore } from '../keystores/
 import { KeyCache } from './cache.ts';
 import type { DataKey } from './ciphertext.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
-import { isEnvelope, parseEnvelope } from './envelope.ts';
+import { envelopeVersion, isEnvelope, parseEnvelope } from './envelope.ts';
 import { instantFromDate } from './instant.ts';
 import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts';
 import type { DueWork } from './keyring-schedule.ts';
@@ -908,7 +908,7 @@ const itemErrors: ReadonlySet<string> = new Set([
 
 /** The version a ciphertext says it was made with: 1 in KES's layout. For records; says nothing of its authenticity. */
 export function versionOfCiphertext(ciphertext: Buffer): number {
-  return isEnvelope(ciphertext) ? (parseEnvelope(ciphertext)?.version ?? 0) : 1;
+  return isEnvelope(ciphertext) ? envelopeVersion(ciphertext) : 1;
 }
 
 /** KES stamps nanoseconds; the clock's own are milliseconds, the rest tells keys of one millisecond apart. */
