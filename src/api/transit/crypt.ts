@@ -5,7 +5,7 @@
  */
 import { framed } from '../../crypto/index.ts';
 import { hasCode, SelloError } from '../../errors.ts';
-import { versionOfCiphertext, type KeyName, type TransitSettings } from '../../keys/index.ts';
+import { MessageSeries, versionOfCiphertext, type KeyName, type TransitSettings } from '../../keys/index.ts';
 import { fault, faultOf, VaultFault, type VaultAnswer } from './answers.ts';
 import { after } from '../../concurrency.ts';
 import {
@@ -244,10 +244,28 @@ export const encrypt: EngineHandler<typeof encryptFields> = {
     });
     const isDerived = batch.items.some(({ context }) => context.length > 0);
     const settings = await settingsOrNew(call, key, type, isDerived);
-    const outcomes = await runEach(batch, key, (item) => encryptItem(call, key, settings, item, bytesOf));
+    const outcomes = await inSeries(batch, (series) =>
+      runEach(batch, key, (item) => encryptItem(call, key, settings, item, bytesOf, series)),
+    );
     return sealedAnswer(call, batch, outcomes, false);
   },
 };
+
+/** With fewer items each is better off alone: nobody sees then that they were made together. */
+const leastOfSeries = 4;
+
+async function inSeries<T>(
+  { items }: Batch,
+  work: (series: MessageSeries | undefined) => Promise<T>,
+): Promise<T> {
+  if (items.length < leastOfSeries) return work(undefined);
+  const series = new MessageSeries(items.length);
+  try {
+    return await work(series);
+  } finally {
+    series.end();
+  }
+}
 
 /** At once where the key is in memory. */
 function encryptItem(
@@ -256,12 +274,13 @@ function encryptItem(
   settings: TransitSettings,
   item: Item,
   bytesOf: (text: string) => Buffer | string,
+  series: MessageSeries | undefined,
 ): Sealed | Promise<Sealed> {
   const plaintext = bytesOf(item.text);
   if (typeof plaintext === 'string') throw fault(400, plaintext);
   const seal = (version: number | undefined): Sealed | Promise<Sealed> => {
     const { binding, told } = bindingOf(call, key, settings, item);
-    const sealed = call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version);
+    const sealed = call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version, series);
     if (sealed instanceof Promise) return sealed.then((ciphertext) => sealedAs(key, told, ciphertext));
     return sealedAs(key, told, sealed);
   };
@@ -310,13 +329,16 @@ export const decrypt: EngineHandler<typeof decryptFields> = {
     const key = keyNamed(name);
     const batch = admit(call, 'unwrap', key, () => batchOf(ciphertexts, values()));
     const settings = await call.tenant.keys.transitSettings(key, false);
-    const outcomes = await runEach(batch, key, (item) =>
-      opening(call, key, () =>
-        after(toOpen(call, key, settings, item), ({ ciphertext, binding, told, version }) =>
-          after(call.tenant.keys.unwrap(key, ciphertext, binding, 'transit'), (plaintext) => ({
-            subject: { key, context: told, keyVersion: version },
-            plaintext,
-          })),
+    const { keys } = call.tenant;
+    const outcomes = await inSeries(batch, (series) =>
+      runEach(batch, key, (item) =>
+        opening(call, key, () =>
+          after(toOpen(call, key, settings, item), ({ ciphertext, binding, told, version }) =>
+            after(keys.unwrap(key, ciphertext, binding, 'transit', series), (plaintext) => ({
+              subject: { key, context: told, keyVersion: version },
+              plaintext,
+            })),
+          ),
         ),
       ),
     );
