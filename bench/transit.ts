@@ -33,6 +33,14 @@ const seconds = Number(options.seconds);
 const rounds = Number(options.rounds);
 const [serverCore, loadCore] = ['0', String(Math.min(1, cpus().length - 1))];
 const leastRatio = 4;
+/** What the goal is for. Other batches are measured beside them. */
+const goals: readonly string[] = [
+  'encrypt',
+  'decrypt',
+  'datakey',
+  'encrypt, batch of 100',
+  'decrypt, batch of 100',
+];
 /** More than this of a core for others, and a row says more about them. */
 const mostForeignCores = 0.15;
 const batchItems = 100;
@@ -44,6 +52,11 @@ interface Rival {
   readonly token: string;
   readonly audit: string;
   ciphertext: string;
+  /** Bound to nothing: Vault's rewrap knows no `associated_data`. */
+  plain: string;
+  /** {@link batchItems} ciphertexts that one request made, and as many of a request each. */
+  together: readonly string[];
+  alone: readonly string[];
 }
 
 interface Row {
@@ -68,15 +81,27 @@ const agent = new Agent({
 
 // What RustFS sends: a data key of 32 bytes, and where it belongs.
 const plaintext = randomBytes(32).toString('base64');
-const associated_data = Buffer.from('{"bucket":"bucket/object"}').toString('base64');
+const objectContext = (number?: number): string =>
+  Buffer.from(`{"bucket":"bucket/object${String(number ?? '')}"}`).toString('base64');
+const associated_data = objectContext();
+const batchName = `batch of ${String(batchItems)}`;
+const batchOf = (operation: string, item: (i: number) => object): { path: string; body: object } => ({
+  path: `${operation}/bench`,
+  body: { batch_input: Array.from({ length: batchItems }, (_, i) => item(i)) },
+});
 const operations: Readonly<Record<string, (rival: Rival) => { path: string; body: object }>> = {
   encrypt: () => ({ path: 'encrypt/bench', body: { plaintext, associated_data } }),
   decrypt: ({ ciphertext }) => ({ path: 'decrypt/bench', body: { ciphertext, associated_data } }),
   datakey: () => ({ path: 'datakey/plaintext/bench', body: {} }),
-  [`encrypt, batch of ${String(batchItems)}`]: () => ({
-    path: 'encrypt/bench',
-    body: { batch_input: Array.from({ length: batchItems }, () => ({ plaintext, associated_data })) },
-  }),
+  [`encrypt, ${batchName}`]: () => batchOf('encrypt', () => ({ plaintext, associated_data })),
+  [`encrypt, ${batchName}, an object each`]: () =>
+    batchOf('encrypt', (i) => ({ plaintext, associated_data: objectContext(i) })),
+  [`decrypt, ${batchName}`]: ({ together }) =>
+    batchOf('decrypt', (i) => ({ ciphertext: together[i], associated_data })),
+  [`decrypt, ${batchName}, encrypted alone`]: ({ alone }) =>
+    batchOf('decrypt', (i) => ({ ciphertext: alone[i], associated_data })),
+  [`rewrap, ${batchName}`]: ({ plain }) => batchOf('rewrap', () => ({ ciphertext: plain })),
+  [`hmac, ${batchName}`]: () => batchOf('hmac', () => ({ input: plaintext })),
 };
 
 const stops: (() => Promise<unknown>)[] = [];
@@ -86,6 +111,21 @@ try {
     await ask(rival, 'keys/bench', {});
     const { data } = await ask(rival, 'encrypt/bench', { plaintext, associated_data });
     rival.ciphertext = data!['ciphertext'] as string;
+    const made = await ask(
+      rival,
+      'encrypt/bench',
+      batchOf('encrypt', () => ({ plaintext, associated_data })).body,
+    );
+    rival.together = (made.data!['batch_results'] as { ciphertext: string }[]).map(
+      ({ ciphertext }) => ciphertext,
+    );
+    const alone: string[] = [];
+    for (let i = 0; i < batchItems; i++)
+      alone.push(
+        (await ask(rival, 'encrypt/bench', { plaintext, associated_data })).data!['ciphertext'] as string,
+      );
+    rival.alone = alone;
+    rival.plain = (await ask(rival, 'encrypt/bench', { plaintext })).data!['ciphertext'] as string;
   }
   const rows: Row[] = [];
   for (const [operation, make] of Object.entries(operations)) {
@@ -127,7 +167,17 @@ async function startVault(): Promise<Rival> {
   await vault.must('POST', 'sys/audit/file', { type: 'file', options: { file_path: audit } });
   await vault.must('POST', 'sys/mounts/transit', { type: 'transit' });
   const token = await vault.tokenWith('node', 'path "transit/*" { capabilities = ["create", "update"] }');
-  return { name: 'Vault', pid: vault.pid, origin: vault.address, token, audit, ciphertext: '' };
+  return {
+    name: 'Vault',
+    pid: vault.pid,
+    origin: vault.address,
+    token,
+    audit,
+    ciphertext: '',
+    plain: '',
+    together: [],
+    alone: [],
+  };
 }
 
 /** Keys on disk, where Vault in development mode has them in memory. */
@@ -153,7 +203,9 @@ async function startSello(): Promise<Rival> {
           policies: {
             node: {
               identities: [client.identity],
-              allow: [{ operations: ['create', 'issue', 'encrypt', 'unwrap'], keys: ['bench*'] }],
+              allow: [
+                { operations: ['create', 'issue', 'encrypt', 'unwrap', 'rewrap', 'mac'], keys: ['bench*'] },
+              ],
             },
           },
           transit: {},
@@ -162,7 +214,17 @@ async function startSello(): Promise<Rival> {
     }),
   });
   stops.push(() => sello.stop());
-  const rival = { name: 'Sello', pid: sello.pid, origin: sello.endpoint, token: '', audit, ciphertext: '' };
+  const rival = {
+    name: 'Sello',
+    pid: sello.pid,
+    origin: sello.endpoint,
+    token: '',
+    audit,
+    ciphertext: '',
+    plain: '',
+    together: [],
+    alone: [],
+  };
   const { auth } = await ask(rival, '../auth/cert/login', {});
   return { ...rival, token: auth!['client_token'] as string };
 }
@@ -209,7 +271,7 @@ function ratio({ sello, vault }: Row): number {
 }
 
 function isMet(row: Row): boolean {
-  return ratio(row) >= leastRatio && errorCount(row.sello) === 0;
+  return (ratio(row) >= leastRatio || !goals.includes(row.operation)) && errorCount(row.sello) === 0;
 }
 
 function line({ cpuUsPerRequest, p99Us, perSecond }: Measurement): string {
@@ -245,7 +307,7 @@ Made by \`npm run bench:transit -- --write\` on ${new Date().toISOString().slice
 medians. Machines differ from day to day: compare within one table only.
 
 Each server is pinned to one core and the load, ${options.callers} callers of a Go client, to another; TLS 1.3 throughout. Both have their audit on, into a file, and a caller with
-a token of one policy. Vault is in development mode, with all its storage in memory; Sello has its keys in an encrypted folder. HTTP/1.1 is one connection per caller,
+a token of one policy. Batches of encrypt are of one object unless said otherwise, those of decrypt were encrypted as a batch or alone. Vault is in development mode, with all its storage in memory; Sello has its keys in an encrypted folder. HTTP/1.1 is one connection per caller,
 HTTP/2 one for all. A data key of 32 bytes with \`associated_data\`, as RustFS asks.
 
 | operation | protocol | Sello, requests per CPU second | Vault | ratio | req/s | p50 ms | p99 ms | errors |
@@ -254,7 +316,7 @@ ${lines.join('\n')}
 
 Where two figures stand in a cell, the first is Sello's. CPU is user and system time of the server, all its threads.
 
-- ${missed.length === 0 ? 'met' : '**missed**'}: at least ${String(leastRatio)} times Vault's requests per CPU second${missed.length === 0 ? '' : `, but for ${missed.map(({ operation, protocol }) => `${operation} over ${protocol}`).join('; ')}`}
+- ${missed.length === 0 ? 'met' : '**missed**'}: at least ${String(leastRatio)} times Vault's requests per CPU second for ${goals.join('; ')}${missed.length === 0 ? '' : `, but for ${missed.map(({ operation, protocol }) => `${operation} over ${protocol}`).join('; ')}`}
 - ${foreign <= mostForeignCores ? 'met' : '**missed**'}: other programs kept at most ${foreign.toFixed(2)} cores busy (more than ${String(mostForeignCores)} makes the figures worthless)
 `;
 }

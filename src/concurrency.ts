@@ -20,3 +20,8 @@ export async function eachOf<T>(
   const lanes = await Promise.allSettled(Array.from({ length: Math.min(atOnce, items.length) }, lane));
   for (const lane of lanes) if (lane.status === 'rejected') throw lane.reason;
 }
+
+/** Goes on at once where the value is there: a promise costs a turn, and of a batch one each. */
+export function after<T, U>(value: T | Promise<T>, use: (value: T) => U | Promise<U>): U | Promise<U> {
+  return value instanceof Promise ? value.then(use) : use(value);
+}

@@ -2,6 +2,7 @@
 export { aeadKeyBytes, aeadNonceBytes, aeadOpen, aeadSealInto, aeadTagBytes, type Aead } from './aead.ts';
 export { base64Length, decodeBase64, decodeBase64Into, encodeBase64, encodeBase64Into } from './base64.ts';
 export { framed } from './framed.ts';
+export { GcmSeries, seriesMessageBytes, seriesNonce } from './gcm-series.ts';
 export { hchacha20 } from './hchacha20.ts';
 export { hkdfExpandSha512, hkdfSha256, hkdfSha512, hmacSha512 } from './hkdf.ts';
 export { equalSecrets, hmacSha256 } from './hmac.ts';

@@ -42,3 +42,4 @@ export { strictest, type Hold, type HoldChange, type ToldState } from './restrai
 export { mostHolds, type ItemToTell, type Taken } from './restraints.ts';
 export type { DueWork } from './keyring-schedule.ts';
 export type { KeyUse, VersionUse } from './use-log.ts';
+export { MessageSeries } from './series.ts';

@@ -22,6 +22,7 @@ import type { CustodyHead } from './custody-head.ts';
 import type { CustodyKeys, MessageKey } from './custody-keys.ts';
 import { defaultTransitSettings, type KeyringRecord, type VersionRecord } from './keyring-record.ts';
 import { MasterKey } from './material.ts';
+import type { MessageSeries } from './series.ts';
 import { sealingVersion } from './transitions.ts';
 
 /** What a ciphertext is bound to. */
@@ -164,11 +165,16 @@ export class Keyring {
   }
 
   /** `plaintext` stays the caller's, who wipes it. */
-  encrypt(binding: Binding, plaintext: Buffer, wanted?: number): Buffer | Promise<Buffer> {
+  encrypt(
+    binding: Binding,
+    plaintext: Buffer,
+    wanted?: number,
+    series?: MessageSeries,
+  ): Buffer | Promise<Buffer> {
     const version = this.versionToSeal(wanted);
     const kes = this.#kesLayout(version, binding.face);
     return kes === undefined
-      ? this.#encrypt(version, binding, plaintext)
+      ? this.#encrypt(version, binding, plaintext, series)
       : seal(kes, plaintext, binding.context);
   }
 
@@ -193,7 +199,12 @@ export class Keyring {
   }
 
   /** Opens what {@link versionFor} looked at. The caller wipes the result. @throws SelloError SELLO_CIPHERTEXT_NOT_AUTHENTIC */
-  open(found: CiphertextVersion, ciphertext: Buffer, binding: Binding): Buffer | Promise<Buffer> {
+  open(
+    found: CiphertextVersion,
+    ciphertext: Buffer,
+    binding: Binding,
+    series?: MessageSeries,
+  ): Buffer | Promise<Buffer> {
     const { envelope, version } = found;
     if (envelope === undefined) {
       const kes = this.#kesLayout(1);
@@ -204,10 +215,14 @@ export class Keyring {
     }
     const { face } = binding;
     if (envelope.face !== face && !this.record!.crossFace) throw notAuthentic();
-    const context = innerContext(binding.tenant, this.#id!, envelope.face, binding.context);
+    const contextOf = series ?? { innerContext };
+    const context = contextOf.innerContext(binding.tenant, this.#id!, envelope.face, binding.context);
+    // What a custodian holds is another key for each message.
+    const opener =
+      envelope.source.kind === 'version' && series !== undefined ? series : { open: openEnvelope };
     const finish = (key: MessageKey | undefined): Buffer => {
       const plaintext =
-        key === undefined ? undefined : openEnvelope(envelope, (seed) => key.derive(seed), context);
+        key === undefined ? undefined : opener.open(envelope, (seed) => key.derive(seed), context);
       key?.done();
       if (plaintext === undefined) throw notAuthentic();
       return plaintext;
@@ -246,17 +261,24 @@ export class Keyring {
     return this.#kesLayout(version) ?? this.#materials.get(version) ?? this.#load(version);
   }
 
-  #encrypt(version: number, binding: Binding, plaintext: Buffer): Buffer | Promise<Buffer> {
+  #encrypt(
+    version: number,
+    binding: Binding,
+    plaintext: Buffer,
+    series?: MessageSeries,
+  ): Buffer | Promise<Buffer> {
     const record = this.record!;
     const keyId = this.#id!;
     const face = sealingFace(binding.face);
-    const context = innerContext(binding.tenant, keyId, face, binding.context);
+    const context = (series ?? { innerContext }).innerContext(binding.tenant, keyId, face, binding.context);
     const versionRecord = record.versions[version - 1]!;
+    const sealer =
+      versionRecord.custody !== 'transit' && series !== undefined ? series : { seal: sealEnvelope };
     const finish = (key: MessageKey): Buffer => {
       const { algorithm } = versionRecord;
       const facts = { keyId, version, face, algorithm, source: key.source };
       try {
-        return sealEnvelope(facts, (seed) => key.derive(seed), context, plaintext);
+        return sealer.seal(facts, (seed) => key.derive(seed), context, plaintext);
       } finally {
         key.done();
       }

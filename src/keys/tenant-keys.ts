@@ -13,7 +13,7 @@ import type { Keystore, ListOptions, NamePage, RecordStore } from '../keystores/
 import { KeyCache } from './cache.ts';
 import type { DataKey } from './ciphertext.ts';
 import type { KeyAlgorithm } from './algorithm.ts';
-import { isEnvelope, parseEnvelope } from './envelope.ts';
+import { envelopeVersion, isEnvelope, parseEnvelope } from './envelope.ts';
 import { instantFromDate } from './instant.ts';
 import { UnknownVersion, type Keyring, type KeyDescription } from './keyring.ts';
 import type { DueWork } from './keyring-schedule.ts';
@@ -21,6 +21,7 @@ import { KeyringStore } from './keyring-store.ts';
 import { newKeyring, type SeenKeyring } from './keyring-reader.ts';
 import { defaultTransitSettings, type KeyringRecord, type TransitSettings } from './keyring-record.ts';
 import { MasterKey, type KeyFacts } from './material.ts';
+import type { MessageSeries } from './series.ts';
 import type { KeyName } from './names.ts';
 import {
   applyChange,
@@ -391,24 +392,34 @@ export class TenantKeys {
     });
   }
 
-  /** @param version as for {@link issue} */
+  /**
+   * @param version as for {@link issue}
+   * @param series of messages that are sealed together
+   */
   encrypt(
     name: KeyName,
     plaintext: Buffer,
     context: Buffer,
     face: Face = 'kes',
     version?: number,
+    series?: MessageSeries,
   ): Buffer | Promise<Buffer> {
     const binding = { tenant: this.#tenant, face, context };
     return this.#with(name, (key) => {
       this.#noteSealed(name, key, version);
-      return key.encrypt(binding, plaintext, version);
+      return key.encrypt(binding, plaintext, version, series);
     });
   }
 
   /** @throws SelloError SELLO_CIPHERTEXT_NOT_AUTHENTIC, and what the state of key and version refuses */
-  unwrap(name: KeyName, ciphertext: Buffer, context: Buffer, face: Face = 'kes'): Buffer | Promise<Buffer> {
-    return this.#with(name, (key) => this.#open(name, key, ciphertext, context, face, false));
+  unwrap(
+    name: KeyName,
+    ciphertext: Buffer,
+    context: Buffer,
+    face: Face = 'kes',
+    series?: MessageSeries,
+  ): Buffer | Promise<Buffer> {
+    return this.#with(name, (key) => this.#open(name, key, ciphertext, context, face, false, series));
   }
 
   /** As {@link unwrap}, for a data key that seals nothing more and leaves to nobody: what opens for rewrapping alone opens here. */
@@ -797,9 +808,10 @@ export class TenantKeys {
     context: Buffer,
     face: Face,
     isRewrap: boolean,
+    series?: MessageSeries,
   ): Buffer | Promise<Buffer> {
     const found = key.versionFor(ciphertext, isRewrap);
-    const opened = key.open(found, ciphertext, { tenant: this.#tenant, face, context });
+    const opened = key.open(found, ciphertext, { tenant: this.#tenant, face, context }, series);
     const { record, stored } = key;
     if (record === undefined) return opened;
     if (!isRewrap && stored !== undefined) this.#uses.note(name, stored.id, found.version, 'opened');
@@ -908,7 +920,7 @@ const itemErrors: ReadonlySet<string> = new Set([
 
 /** The version a ciphertext says it was made with: 1 in KES's layout. For records; says nothing of its authenticity. */
 export function versionOfCiphertext(ciphertext: Buffer): number {
-  return isEnvelope(ciphertext) ? (parseEnvelope(ciphertext)?.version ?? 0) : 1;
+  return isEnvelope(ciphertext) ? envelopeVersion(ciphertext) : 1;
 }
 
 /** KES stamps nanoseconds; the clock's own are milliseconds, the rest tells keys of one millisecond apart. */

@@ -63,7 +63,29 @@ function cases(): EnvelopeCase[] {
             },
           });
         }
-  return made;
+  return [...made, ...numbered()];
+}
+
+/** Format 2. */
+function numbered(): EnvelopeCase[] {
+  return (['AES256', 'ChaCha20'] as const).flatMap((algorithm) =>
+    [0, 1, 4_294_967_295].map((number) => {
+      const label = [algorithm, 'series', number].join(' ');
+      return {
+        algorithm,
+        number,
+        face: 'transit' as const,
+        tenant: 'acme',
+        version: 3,
+        key: bytesOf(`key ${label}`, 32),
+        keyId: bytesOf(`id ${label}`, 16),
+        salt: bytesOf(`salt ${label}`, 32),
+        context: bytesOf('context', 40),
+        plaintext: bytesOf(`plaintext ${label}`, number === 0 ? 0 : 33),
+        source: { kind: 0 as const, bytes: '' },
+      };
+    }),
+  );
 }
 
 if (process.argv.includes('--write'))

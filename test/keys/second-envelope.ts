@@ -14,6 +14,8 @@ export interface EnvelopeCase {
   readonly plaintext: string;
   /** Source 1 and 2: what stands at offset 96. */
   readonly source: { readonly kind: 0 | 1 | 2; readonly bytes: string };
+  /** Format 2: the message's number in its series. */
+  readonly number?: number;
 }
 
 export interface EnvelopeVector extends EnvelopeCase {
@@ -34,7 +36,12 @@ export function secondEnvelope(made: EnvelopeCase): EnvelopeVector {
   const keyId = Buffer.from(made.keyId, 'hex');
   const seed = Buffer.concat([
     Buffer.from('SELLOWRP'),
-    Buffer.from([1, made.algorithm === 'AES256' ? 1 : 2, faces[made.face], made.source.kind]),
+    Buffer.from([
+      made.number === undefined ? 1 : 2,
+      made.algorithm === 'AES256' ? 1 : 2,
+      faces[made.face],
+      made.source.kind,
+    ]),
     keyId,
     u32(made.version),
     Buffer.from(made.salt, 'hex'),
@@ -59,10 +66,11 @@ export function secondEnvelope(made: EnvelopeCase): EnvelopeVector {
   ])
     hash.update(u32(part.length)).update(part);
   const innerContext = hash.digest();
+  const number = u32(made.number ?? 0);
   const cipher = createCipheriv(
     (made.algorithm === 'AES256' ? 'aes-256-gcm' : 'chacha20-poly1305') as 'aes-256-gcm',
     messageKey,
-    Buffer.alloc(12),
+    Buffer.concat([Buffer.alloc(8), number]),
     { authTagLength: 16 },
   );
   cipher.setAAD(Buffer.concat([header, innerContext]));
@@ -76,6 +84,6 @@ export function secondEnvelope(made: EnvelopeCase): EnvelopeVector {
     messageKey: messageKey.toString('hex'),
     commitment: commitment.toString('hex'),
     innerContext: innerContext.toString('hex'),
-    envelope: Buffer.concat([header, sealed]).toString('hex'),
+    envelope: Buffer.concat([header, ...(made.number === undefined ? [] : [number]), sealed]).toString('hex'),
   };
 }

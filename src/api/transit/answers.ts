@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { base64Length, encodeBase64Into, secretBytes } from '../../crypto/index.ts';
+import type { AuditRecord } from '../../audit/record.ts';
 import { SelloError, type ErrorCode } from '../../errors.ts';
 import { goJson } from '../../go-json.ts';
 import type { Answer } from '../objects/answers.ts';
@@ -23,6 +24,8 @@ export interface VaultAnswer {
   /** The whole body, where an answer has no envelope (`sys/health`). */
   readonly bare?: unknown;
   readonly warnings?: readonly string[];
+  /** What must be on record before it leaves; undefined: the usual record of a request, where the handler wrote none itself. */
+  readonly records?: readonly AuditRecord[];
 }
 
 export const noContent: VaultAnswer = { status: 204 };

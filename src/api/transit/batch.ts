@@ -221,62 +221,51 @@ export function admit(call: TransitCall, operation: Operation, key: KeyName, rea
   return batch;
 }
 
-/** Runs each item, and puts all on record; what fails is that item's outcome. What concerns the key as a whole is thrown. */
+/** Runs each item; what fails is that item's outcome. What concerns the key as a whole is thrown. */
 export async function runEach<Done extends { readonly subject: Subject; readonly plaintext?: Buffer }>(
-  call: TransitCall,
   { isBatch, items }: Batch,
   key: KeyName,
   work: (item: Item) => Done | Promise<Done>,
 ): Promise<Outcome<Done>[]> {
-  if (!isBatch) return [await runOne(call, items[0]!, work)];
+  if (!isBatch) return [await runOne(items[0]!, work)];
   const failed = (item: Item, error: unknown): Outcome<Done> | Promise<never> => {
     const known = faultOf(error);
     if (known.status !== 400 && !(known instanceof ItemFault)) return Promise.reject(error as Error);
     return { subject: { key, context: contextOf(item) }, error: known };
   };
-  const one = (item: Item): Outcome<Done> | Promise<Outcome<Done>> => {
+  const begun: (Outcome<Done> | Promise<Outcome<Done>>)[] = [];
+  let isWaiting = false;
+  // Together, so that what needs a custodian goes to it as one call; outcomes keep the order.
+  for (const item of items) {
+    let outcome: Outcome<Done> | Promise<Outcome<Done>>;
     try {
       const done = work(item);
-      return done instanceof Promise ? done.catch((error: unknown) => failed(item, error)) : done;
+      outcome = done instanceof Promise ? done.catch((error: unknown) => failed(item, error)) : done;
     } catch (error) {
-      return failed(item, error);
+      outcome = failed(item, error);
     }
-  };
-  const outcomes: Outcome<Done>[] = [];
-  try {
-    // Together, so that what needs a custodian goes to it as one call; outcomes keep the order.
-    const begun = items.map(one);
-    const settled = begun.some((each) => each instanceof Promise)
-      ? await Promise.allSettled(begun)
-      : begun.map((value) => ({ status: 'fulfilled', value: value as Outcome<Done> }) as const);
-    for (const each of settled) if (each.status === 'fulfilled') outcomes.push(each.value);
-    const first = settled.find((each) => each.status === 'rejected');
-    if (first !== undefined) throw first.reason;
-    await call.recordItems(outcomes);
-    return outcomes;
-  } catch (error) {
-    for (const outcome of outcomes) if ('plaintext' in outcome) wipe(outcome.plaintext);
-    throw error;
+    isWaiting ||= outcome instanceof Promise;
+    begun.push(outcome);
   }
+  return isWaiting ? settledAll(begun) : (begun as Outcome<Done>[]);
 }
 
-async function runOne<Done extends { readonly subject: Subject; readonly plaintext?: Buffer }>(
-  call: TransitCall,
-  item: Item,
-  work: (item: Item) => Done | Promise<Done>,
-): Promise<Done> {
-  let done: Done;
+async function settledAll<Done extends { readonly plaintext?: Buffer }>(
+  begun: readonly (Outcome<Done> | Promise<Outcome<Done>>)[],
+): Promise<Outcome<Done>[]> {
+  const settled = await Promise.allSettled(begun);
+  const outcomes = settled.filter((each) => each.status === 'fulfilled').map(({ value }) => value);
+  const first = settled.find((each) => each.status === 'rejected');
+  if (first === undefined) return outcomes;
+  for (const outcome of outcomes) if ('plaintext' in outcome) wipe(outcome.plaintext);
+  throw first.reason;
+}
+
+async function runOne<Done>(item: Item, work: (item: Item) => Done | Promise<Done>): Promise<Done> {
   try {
-    done = await work(item);
+    return await work(item);
   } catch (error) {
     throw error instanceof ItemFault ? fault(error.status, oneError(error.texts[0]!)) : error;
-  }
-  try {
-    await call.release(200, done.subject);
-    return done;
-  } catch (error) {
-    wipe(done.plaintext);
-    throw error;
   }
 }
 
@@ -296,25 +285,41 @@ function statusOf(
   return { status: 400, warnings: [revertedStatus] };
 }
 
-/** @param failsAlone the answer is 200, whatever became of the items */
+/**
+ * Its records are made with it: nothing of a batch is held while they are written.
+ * @param failsAlone the answer is 200, whatever became of the items
+ */
 export function batchAnswer<Done extends { readonly subject: Subject }>(
+  call: TransitCall,
   { items, partialStatus }: Batch,
   outcomes: readonly Outcome<Done>[],
   write: (done: Done | undefined) => readonly Piece[],
   failsAlone = false,
 ): VaultAnswer {
-  const pieces: Piece[] = ['{"batch_results":['];
+  const pieces: Piece[] = [];
   const faults: VaultFault[] = [];
-  outcomes.forEach((outcome, i) => {
-    pieces.push(i === 0 ? '{' : ',{');
+  /** Text up to the next secret. */
+  let text = '{"batch_results":[';
+  const add = (piece: Piece): void => {
+    if (typeof piece === 'string') text += piece;
+    else {
+      pieces.push(text, piece);
+      text = '';
+    }
+  };
+  for (const [i, outcome] of outcomes.entries()) {
+    text += i === 0 ? '{' : ',{';
     if ('error' in outcome) {
       faults.push(outcome.error);
-      pieces.push(...write(undefined), `"error":${goJson(outcome.error.texts[0])},`);
-    } else pieces.push(...write(outcome));
-    pieces.push(`"reference":${goJson(items[i]!.reference)}}`);
-  });
-  pieces.push(']}');
+      write(undefined).forEach(add);
+      text += `"error":${goJson(outcome.error.texts[0])},`;
+    } else write(outcome).forEach(add);
+    const { reference } = items[i]!;
+    text += reference === '' ? '"reference":""}' : `"reference":${goJson(reference)}}`;
+  }
+  pieces.push(`${text}]}`);
   const status = failsAlone ? { status: 200 } : statusOf(faults, items.length, partialStatus);
   // Vault forgets the mount's type where it sets a status of its own.
-  return { ...status, pieces, mountType: status.status === 200 ? 'transit' : '' };
+  const mountType = status.status === 200 ? 'transit' : '';
+  return { ...status, pieces, mountType, records: call.recordsOf(outcomes) };
 }

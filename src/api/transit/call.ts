@@ -136,19 +136,26 @@ export class TransitCall {
     await this.#append(this.record(status, { decision: 'allow', subject }));
   }
 
+  /** The record of an answer that may leave. */
+  released(subject: Subject): AuditRecord {
+    return this.record(200, { decision: 'allow', subject });
+  }
+
   async recordFailure(error: VaultFault): Promise<void> {
     this.isRecorded = true;
     await this.#append(this.record(error.status, { decision: decisionOf(error), error: error.code }));
   }
 
-  /**
-   * Puts the items of a batch on record, those of one outcome together, before the answer leaves.
-   * @throws SelloError SELLO_AUDIT_UNAVAILABLE
-   */
-  async recordItems(
-    outcomes: readonly { readonly subject: Subject; readonly error?: VaultFault }[],
-  ): Promise<void> {
+  /** Writes the records of an answer. @throws SelloError SELLO_AUDIT_UNAVAILABLE */
+  async append(records: readonly AuditRecord[]): Promise<void> {
     this.isRecorded = true;
+    await Promise.all(records.map((record) => this.#append(record)));
+  }
+
+  /** The records of a batch: items of one outcome together. */
+  recordsOf(
+    outcomes: readonly { readonly subject: Subject; readonly error?: VaultFault }[],
+  ): readonly AuditRecord[] {
     const groups = new Map<string, { readonly error: VaultFault | undefined; readonly items: AuditItem[] }>();
     let last: { readonly context: Buffer; readonly named: AuditItem } | undefined;
     for (const { error, subject } of outcomes) {
@@ -161,7 +168,7 @@ export class TransitCall {
       group.items.push(context === undefined ? { keyVersion } : { keyVersion, ...last!.named });
     }
     const subject = { key: outcomes[0]?.subject.key };
-    const records = [...groups.values()].flatMap(({ error, items }) =>
+    return [...groups.values()].flatMap(({ error, items }) =>
       recordsOfItems(
         this.record(error?.status ?? 200, {
           decision: error === undefined ? 'allow' : decisionOf(error),
@@ -171,7 +178,6 @@ export class TransitCall {
         items,
       ),
     );
-    await Promise.all(records.map((record) => this.#append(record)));
   }
 
   async #append(record: AuditRecord): Promise<void> {

@@ -5,9 +5,20 @@
  */
 import { framed } from '../../crypto/index.ts';
 import { hasCode, SelloError } from '../../errors.ts';
-import { versionOfCiphertext, type KeyName, type TransitSettings } from '../../keys/index.ts';
+import { MessageSeries, versionOfCiphertext, type KeyName, type TransitSettings } from '../../keys/index.ts';
 import { fault, faultOf, VaultFault, type VaultAnswer } from './answers.ts';
-import { admit, batchAnswer, batchOf, ItemFault, runEach, type BatchForm, type Item } from './batch.ts';
+import { after } from '../../concurrency.ts';
+import {
+  admit,
+  batchAnswer,
+  batchOf,
+  ItemFault,
+  runEach,
+  type Batch,
+  type BatchForm,
+  type Item,
+  type Outcome,
+} from './batch.ts';
 import { decoded } from './body.ts';
 import type { Subject, TransitCall } from './call.ts';
 import type { EngineHandler } from './engine.ts';
@@ -69,8 +80,13 @@ export function sealedAs(key: KeyName, context: Buffer, ciphertext: Buffer): Sea
 
 const tooNew = 'invalid ciphertext: version is too new';
 
+interface CiphertextText {
+  readonly version: number;
+  readonly bytes: Buffer;
+}
+
 /** @throws VaultFault */
-function parseCiphertext(text: string, latest: number, least: number): { version: number; bytes: Buffer } {
+function parseCiphertext(text: string, latest: number, least: number): CiphertextText {
   if (text === '') throw fault(400, 'missing ciphertext to decrypt');
   if (!text.startsWith(textPrefix)) throw fault(400, 'invalid ciphertext: no prefix');
   const colon = text.indexOf(':', textPrefix.length);
@@ -88,51 +104,69 @@ function parseCiphertext(text: string, latest: number, least: number): { version
 }
 
 /** A ciphertext's bytes, held against the versions that the key has as this process knows it. */
-async function ciphertextOf(
+function ciphertextOf(
   call: TransitCall,
   key: KeyName,
   text: string,
-): Promise<{ version: number; bytes: Buffer }> {
-  const { least, latest } = await call.tenant.keys.versionRange(key);
-  try {
-    return parseCiphertext(text, latest, least);
-  } catch (error) {
-    // Another replica may have rotated the key.
-    if (!(error instanceof VaultFault) || error.texts[0] !== tooNew) throw error;
-    const anew = await call.tenant.keys.versionRange(key, true);
-    return parseCiphertext(text, anew.latest, anew.least);
-  }
+): CiphertextText | Promise<CiphertextText> {
+  return after(call.tenant.keys.versionRange(key), ({ least, latest }) => {
+    try {
+      return parseCiphertext(text, latest, least);
+    } catch (error) {
+      // Another replica may have rotated the key.
+      if (!(error instanceof VaultFault) || error.texts[0] !== tooNew) throw error;
+      return after(call.tenant.keys.versionRange(key, true), (anew) =>
+        parseCiphertext(text, anew.latest, anew.least),
+      );
+    }
+  });
 }
 
 /** Vault's words for what is not authentic are those of the key's cipher. */
-async function opening<T>(call: TransitCall, key: KeyName, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
+function opening<T>(call: TransitCall, key: KeyName, work: () => T | Promise<T>): T | Promise<T> {
+  const told = (error: unknown): Promise<never> | never => {
     if (!hasCode(error, 'SELLO_CIPHERTEXT_NOT_AUTHENTIC')) throw error;
-    const { algorithm } = await call.tenant.keys.versionRange(key);
-    if (algorithm !== 'ChaCha20') throw error;
-    throw fault(400, 'chacha20poly1305: message authentication failed', 'SELLO_CIPHERTEXT_NOT_AUTHENTIC');
+    return after(call.tenant.keys.versionRange(key), ({ algorithm }) => {
+      if (algorithm !== 'ChaCha20') throw error;
+      throw fault(400, 'chacha20poly1305: message authentication failed', 'SELLO_CIPHERTEXT_NOT_AUTHENTIC');
+    });
+  };
+  try {
+    const opened = work();
+    return opened instanceof Promise ? opened.catch(told) : opened;
+  } catch (error) {
+    return told(error);
   }
 }
 
 /** What Vault's ciphertexts begin with: a nonce. */
 const leastCiphertextBytes = 12;
 
-async function toOpen(
+interface ToOpen {
+  readonly ciphertext: Buffer;
+  /** What its text says, and its bytes. */
+  readonly version: number;
+  readonly binding: Buffer;
+  readonly told: Buffer;
+}
+
+function toOpen(
   call: TransitCall,
   key: KeyName,
   settings: TransitSettings,
   item: Item,
-): Promise<{ ciphertext: Buffer; binding: Buffer; told: Buffer }> {
+): ToOpen | Promise<ToOpen> {
   checkTexts(item);
-  const { bytes, version } = await ciphertextOf(call, key, item.text);
-  const { binding, told } = bindingOf(call, key, settings, item);
-  if (bytes.length < leastCiphertextBytes) throw fault(400, 'invalid ciphertext length');
-  // The number in the text is a copy of the one that is authenticated.
-  if (versionOfCiphertext(bytes) !== version)
-    throw new SelloError('SELLO_CIPHERTEXT_NOT_AUTHENTIC', { detail: 'the number in its text was changed' });
-  return { ciphertext: bytes, binding, told };
+  return after(ciphertextOf(call, key, item.text), ({ bytes, version }) => {
+    const { binding, told } = bindingOf(call, key, settings, item);
+    if (bytes.length < leastCiphertextBytes) throw fault(400, 'invalid ciphertext length');
+    // The number in the text is a copy of the one that is authenticated.
+    if (versionOfCiphertext(bytes) !== version)
+      throw new SelloError('SELLO_CIPHERTEXT_NOT_AUTHENTIC', {
+        detail: 'the number in its text was changed',
+      });
+    return { ciphertext: bytes, version, binding, told };
+  });
 }
 
 /** A version that the caller named; undefined: the newest. @throws VaultFault */
@@ -210,12 +244,28 @@ export const encrypt: EngineHandler<typeof encryptFields> = {
     });
     const isDerived = batch.items.some(({ context }) => context.length > 0);
     const settings = await settingsOrNew(call, key, type, isDerived);
-    const outcomes = await runEach(call, batch, key, (item) =>
-      encryptItem(call, key, settings, item, bytesOf),
+    const outcomes = await inSeries(batch, (series) =>
+      runEach(batch, key, (item) => encryptItem(call, key, settings, item, bytesOf, series)),
     );
-    return sealedAnswer(batch, outcomes, false);
+    return sealedAnswer(call, batch, outcomes, false);
   },
 };
+
+/** With fewer items each is better off alone: nobody sees then that they were made together. */
+const leastOfSeries = 4;
+
+async function inSeries<T>(
+  { items }: Batch,
+  work: (series: MessageSeries | undefined) => Promise<T>,
+): Promise<T> {
+  if (items.length < leastOfSeries) return work(undefined);
+  const series = new MessageSeries(items.length);
+  try {
+    return await work(series);
+  } finally {
+    series.end();
+  }
+}
 
 /** At once where the key is in memory. */
 function encryptItem(
@@ -224,12 +274,13 @@ function encryptItem(
   settings: TransitSettings,
   item: Item,
   bytesOf: (text: string) => Buffer | string,
+  series: MessageSeries | undefined,
 ): Sealed | Promise<Sealed> {
   const plaintext = bytesOf(item.text);
   if (typeof plaintext === 'string') throw fault(400, plaintext);
   const seal = (version: number | undefined): Sealed | Promise<Sealed> => {
     const { binding, told } = bindingOf(call, key, settings, item);
-    const sealed = call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version);
+    const sealed = call.tenant.keys.encrypt(key, plaintext, binding, 'transit', version, series);
     if (sealed instanceof Promise) return sealed.then((ciphertext) => sealedAs(key, told, ciphertext));
     return sealedAs(key, told, sealed);
   };
@@ -246,12 +297,14 @@ function encryptItem(
 }
 
 function sealedAnswer(
-  batch: Parameters<typeof batchAnswer>[0],
-  outcomes: Awaited<ReturnType<typeof runEach<Sealed>>>,
+  call: TransitCall,
+  batch: Batch,
+  outcomes: readonly Outcome<Sealed>[],
   failsAlone: boolean,
 ): VaultAnswer {
   if (batch.isBatch)
     return batchAnswer(
+      call,
       batch,
       outcomes,
       (done) =>
@@ -260,8 +313,9 @@ function sealedAnswer(
           : [`"ciphertext":"${done.ciphertext}","key_version":${String(done.version)},`],
       failsAlone,
     );
-  const { ciphertext, version } = outcomes[0] as Sealed;
-  return { status: 200, data: { ciphertext, key_version: version }, mountType: 'transit' };
+  const { ciphertext, subject, version } = outcomes[0] as Sealed;
+  const data = { ciphertext, key_version: version };
+  return { status: 200, data, mountType: 'transit', records: [call.released(subject)] };
 }
 
 const decryptFields = {
@@ -275,20 +329,31 @@ export const decrypt: EngineHandler<typeof decryptFields> = {
     const key = keyNamed(name);
     const batch = admit(call, 'unwrap', key, () => batchOf(ciphertexts, values()));
     const settings = await call.tenant.keys.transitSettings(key, false);
-    const outcomes = await runEach(call, batch, key, (item) =>
-      opening(call, key, async () => {
-        const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
-        const plaintext = await call.tenant.keys.unwrap(key, ciphertext, binding, 'transit');
-        return { subject: { key, context: told, keyVersion: versionOfCiphertext(ciphertext) }, plaintext };
-      }),
+    const { keys } = call.tenant;
+    const outcomes = await inSeries(batch, (series) =>
+      runEach(batch, key, (item) =>
+        opening(call, key, () =>
+          after(toOpen(call, key, settings, item), ({ ciphertext, binding, told, version }) =>
+            after(keys.unwrap(key, ciphertext, binding, 'transit', series), (plaintext) => ({
+              subject: { key, context: told, keyVersion: version },
+              plaintext,
+            })),
+          ),
+        ),
+      ),
     );
     // The answer takes the plaintexts over: they are wiped once it is written.
     if (batch.isBatch)
-      return batchAnswer(batch, outcomes, (done) =>
+      return batchAnswer(call, batch, outcomes, (done) =>
         done === undefined ? ['"plaintext":"",'] : ['"plaintext":"', { secret: done.plaintext }, '",'],
       );
-    const { plaintext } = outcomes[0] as { plaintext: Buffer };
-    return { status: 200, pieces: ['{"plaintext":"', { secret: plaintext }, '"}'], mountType: 'transit' };
+    const { plaintext, subject } = outcomes[0] as { plaintext: Buffer; subject: Subject };
+    return {
+      status: 200,
+      pieces: ['{"plaintext":"', { secret: plaintext }, '"}'],
+      mountType: 'transit',
+      records: [call.released(subject)],
+    };
   },
 };
 
@@ -304,7 +369,7 @@ export const rewrap: EngineHandler<typeof rewrapFields> = {
     const key = keyNamed(name);
     const batch = admit(call, 'rewrap', key, () => batchOf({ ...ciphertexts, isStrict: false }, values()));
     const settings = await call.tenant.keys.transitSettings(key, true);
-    const outcomes = await runEach(call, batch, key, (item) =>
+    const outcomes = await runEach(batch, key, (item) =>
       opening(call, key, async () => {
         const { ciphertext, binding, told } = await toOpen(call, key, settings, item);
         if (item.nonce.length > 0) throw fault(400, nonceRefused);
@@ -316,6 +381,6 @@ export const rewrap: EngineHandler<typeof rewrapFields> = {
         return sealedAs(key, told, rewrapped.ciphertext);
       }),
     );
-    return sealedAnswer(batch, outcomes, true);
+    return sealedAnswer(call, batch, outcomes, true);
   },
 };
