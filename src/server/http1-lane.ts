@@ -111,10 +111,17 @@ export class Http1Lane {
     if (this.#isAnswering) return;
     const { headersTimeoutMs, idleTimeoutMs, requestTimeoutMs } = this.#options;
     if (this.#begunMs !== undefined) {
-      if (nowMs - this.#begunMs > requestTimeoutMs) this.#options.expired(this.#socket);
+      if (nowMs - this.#begunMs > requestTimeoutMs) this.#expire();
     } else if (!this.#hasAnswered) {
-      if (nowMs - this.#idleSinceMs > headersTimeoutMs) this.#options.expired(this.#socket);
-    } else if (nowMs - this.#idleSinceMs > idleTimeoutMs) this.#socket.destroySoon();
+      if (nowMs - this.#idleSinceMs > headersTimeoutMs) this.#expire();
+    } else if (nowMs - this.#idleSinceMs > idleTimeoutMs) this.close();
+  }
+
+  /** What still comes is not served: the client is told that it was too late. */
+  #expire(): void {
+    this.#isClosing = true;
+    this.#rest = undefined;
+    this.#options.expired(this.#socket);
   }
 
   /** Ends now, or with the answer under way. */
@@ -124,6 +131,8 @@ export class Http1Lane {
   }
 
   readonly #onData = (chunk: Buffer): void => {
+    // The end has been told, or will be with the answer under way: nothing behind it is served.
+    if (this.#isClosing) return;
     const bytes = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
     this.#rest = undefined;
     if (!this.#isAnswering) {
@@ -231,7 +240,7 @@ export class Http1Lane {
   #goOn(): void {
     setImmediate(() => {
       const bytes = this.#rest;
-      if (bytes === undefined || this.#isAnswering || this.#socket.destroyed) return;
+      if (bytes === undefined || this.#isAnswering || this.#isClosing || this.#socket.destroyed) return;
       this.#rest = undefined;
       if (this.#socket.isPaused()) this.#socket.resume();
       this.#take(bytes);
