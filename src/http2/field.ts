@@ -41,11 +41,11 @@ export const connectionSpecific: ReadonlySet<string> = new Set([
 /** tchar of RFC 9110 §5.6.2 without capitals (RFC 9113 §8.2.1). */
 const namePattern = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 
-/** Not NUL, CR or LF, and no blank at either end (RFC 9113 §8.2.1). */
+/** No control character, which is stricter than RFC 9113 §8.2.1 and what Go's servers want, and no blank at either end. */
 function isValue(value: string): boolean {
   for (let i = 0; i < value.length; i++) {
     const code = value.charCodeAt(i);
-    if (code === 0 || code === 10 || code === 13) return false;
+    if ((code < 32 && code !== 9) || code === 127) return false;
   }
   return !isBlank(value.charCodeAt(0)) && !isBlank(value.charCodeAt(value.length - 1));
 }

@@ -178,6 +178,8 @@ t.test('fields that make a request malformed', async (t) => {
     ['', ''],
     ['é', ''],
     ['a', '\0'],
+    ['a', '\x01'],
+    ['a', 'b\x7f'],
     ['a', 'b\r'],
     ['a', 'b\nc'],
     ['a', ' b'],
