@@ -7,30 +7,28 @@
  *
  * What a client may do is bounded as docs/limits.md says; what it may not is answered with the codes of RFC 9113.
  */
-import type { TLSSocket } from 'node:tls';
 import type { OutgoingHttpHeaders } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+import { BodySender } from './body-sender.ts';
 import { Closed, type Ending } from './closed.ts';
-import type { Field } from './field.ts';
 import {
   defaultWindowBytes,
   errorCode,
   flag,
-  frameHeadBytes,
   frameType,
   maxFrameBytes,
   mostWindowBytes,
   readUint31,
   setting,
-  writeFrameHead,
-  writeUint32,
   type ErrorCode,
 } from './frame.ts';
 import { ConnectionError, FrameReader, type FrameHandler } from './frame-reader.ts';
-import { HpackDecoder, HpackError } from './hpack-decoder.ts';
-import { encodeHead, headRoom, noTable } from './hpack-encoder.ts';
+import { FrameWriter } from './frame-writer.ts';
+import { HeaderBlocks } from './header-blocks.ts';
+import { HpackError } from './hpack-decoder.ts';
 import { Outbox } from './outbox.ts';
 import { Rate } from './rate.ts';
-import { RequestHeadReader, type HeadProblem, type RequestHead } from './request-head.ts';
+import type { RequestHead } from './request-head.ts';
 import { StreamPort, type PortKeeper } from './stream-port.ts';
 
 export interface ConnectionLimits {
@@ -69,26 +67,14 @@ export interface ConnectionEvents {
 const idleFrames = { perSecond: 2000, perRequest: 4, burst: 20_000 } as const;
 /** SETTINGS: a client sends one, and seldom another. */
 const settingsFrames = { perSecond: 10, burst: 100 } as const;
-/** As nghttp2: after CVE-2024-28182. */
-const mostContinuations = 8;
-const mostBlockBytes = 65_536;
 /** A stream whose answer is out and whose body does not end. */
 const lingerMs = 1000;
 /** Waiting for the client's end of a connection that we have ended. */
 const farewellMs = 300;
-/** Above it streams wait with what they have, so that short answers do not wait behind long ones. */
-const mostQueuedBytes = 131_072;
 /** Answers to a client that takes none. */
 const mostControlBytes = 262_144;
-const mostRememberedBlocks = 8;
-const mostRememberedBlockBytes = 128;
-
-interface RememberedBlock {
-  readonly bytes: Buffer;
-  readonly generation: number;
-  readonly isWhole: boolean;
-  readonly head: RequestHead;
-}
+/** A window that grows by less brings little forward (CVE-2019-9511). */
+const leastUpdateBytes = 256;
 
 export class Http2Connection implements FrameHandler, PortKeeper {
   readonly socket: TLSSocket;
@@ -96,41 +82,24 @@ export class Http2Connection implements FrameHandler, PortKeeper {
   readonly #events: ConnectionEvents;
   readonly #reader: FrameReader;
   readonly #out: Outbox;
-  readonly #decoder: HpackDecoder;
-  readonly #heads: RequestHeadReader;
+  readonly #writer: FrameWriter;
+  readonly #bodies: BodySender;
+  readonly #blocks: HeaderBlocks;
   readonly #ports = new Map<number, StreamPort>();
   readonly #closed = new Closed();
   readonly #resets: Rate;
   readonly #idleFrames = new Rate(idleFrames.perSecond, idleFrames.burst);
   readonly #settingsFrames = new Rate(settingsFrames.perSecond, settingsFrames.burst);
-  /** Ports with bytes that the client's windows or the socket do not take now. */
-  readonly #waiting = new Set<StreamPort>();
   readonly #pings: ((error: Error | null) => void)[] = [];
   /** SETTINGS that the client has not acknowledged: the table's size in each. */
   readonly #unacknowledged: number[] = [];
   #waitingPings = 0;
   #lastStream = 0;
   #hasSettings = false;
-  #saidNoTable = false;
-  /** Of the client, for our DATA. */
-  #sendWindow = defaultWindowBytes;
-  #streamSendWindow = defaultWindowBytes;
   /** Of ours, for its DATA: what it may still send, and what has been taken in since it was told. */
   #receiveWindow: number;
   #uncredited = 0;
   #heldBytes = 0;
-  /** A header block that is on its way. */
-  #block:
-    | {
-        readonly stream: number;
-        readonly isEnd: boolean;
-        readonly sinceMs: number;
-        parts: Buffer[];
-        bytes: number;
-        frames: number;
-      }
-    | undefined;
-  readonly #remembered: RememberedBlock[] = [];
   #activeMs = performance.now();
   /** When what has not come whole began. */
   #begunMs: number | undefined = this.#activeMs;
@@ -149,8 +118,9 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     this.#events = events;
     this.#reader = new FrameReader(this);
     this.#out = new Outbox(socket, () => this.#sent());
-    this.#decoder = new HpackDecoder(4096);
-    this.#heads = new RequestHeadReader(limits.maxHeaderListBytes);
+    this.#writer = new FrameWriter(this.#out);
+    this.#bodies = new BodySender(this.#out);
+    this.#blocks = new HeaderBlocks(limits.maxHeaderListBytes);
     this.#resets = new Rate(limits.maxResetsPerSecond, 2 * limits.maxResetsPerSecond);
     this.#receiveWindow = limits.windowBytes;
     socket.setNoDelay(true);
@@ -158,14 +128,14 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     socket.on('end', () => this.destroy());
     socket.on('error', () => this.destroy());
     socket.on('close', () => this.destroy());
-    this.#sendSettings([
+    this.#writer.settings([
       [setting.maxConcurrentStreams, limits.maxConcurrentStreams],
       [setting.initialWindowSize, limits.streamWindowBytes],
       [setting.maxHeaderListSize, limits.maxHeaderListBytes],
       [setting.headerTableSize, limits.headerTableBytes],
     ]);
     this.#unacknowledged.push(limits.headerTableBytes);
-    this.#sendWindowUpdate(0, limits.windowBytes - defaultWindowBytes);
+    this.#writer.windowUpdate(0, limits.windowBytes - defaultWindowBytes);
   }
 
   get destroyed(): boolean {
@@ -180,17 +150,14 @@ export class Http2Connection implements FrameHandler, PortKeeper {
   /** The client is to put at most this much into its table from now on. */
   limitTable(bytes: number): void {
     if (this.#isEnded) return;
-    this.#sendSettings([[setting.headerTableSize, bytes]]);
+    this.#writer.settings([[setting.headerTableSize, bytes]]);
     this.#unacknowledged.push(bytes);
   }
 
   /** Tells the client up to which stream it is served, without ending anything. */
   goaway(code: ErrorCode, lastStream: number): void {
     if (this.#isEnded) return;
-    const out = this.#out.room(frameHeadBytes + 8);
-    let at = writeFrameHead(out, this.#out.at, 8, frameType.goaway, 0, 0);
-    at = writeUint32(out, at, lastStream);
-    this.#out.wrote(writeUint32(out, at, code));
+    this.#writer.goaway(code, lastStream);
   }
 
   /** @param done once the client has answered, or will not */
@@ -200,7 +167,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
       return;
     }
     this.#pings.push(done);
-    this.#sendPing(0, Buffer.alloc(8));
+    this.#sendPing(false, Buffer.alloc(8));
   }
 
   /** Serves what has begun, nothing that comes, and ends then. */
@@ -229,7 +196,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     if (this.#isEnded) return;
     const { headersTimeoutMs, idleTimeoutMs } = this.#limits;
     // Bodies are bounded by their routes.
-    const sinceMs = this.#block?.sinceMs ?? this.#begunMs;
+    const sinceMs = this.#blocks.sinceMs ?? this.#begunMs;
     if (sinceMs !== undefined && nowMs - sinceMs > headersTimeoutMs) {
       this.#fail(errorCode.enhanceYourCalm);
       return;
@@ -269,8 +236,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
   onFrame(type: number, flags: number, stream: number, payload: Buffer): void {
     if (!this.#hasSettings && (type !== frameType.settings || (flags & flag.ack) !== 0))
       throw new ConnectionError(errorCode.protocolError, 'no SETTINGS first');
-    if (this.#block !== undefined && type !== frameType.continuation)
-      throw new ConnectionError(errorCode.protocolError, 'a header block was broken off');
+    if (type !== frameType.continuation) this.#blocks.expectNone();
     switch (type) {
       case frameType.headers:
         this.#onHeaders(flags, stream, payload);
@@ -324,36 +290,21 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     const isEnd = (flags & flag.endStream) !== 0;
     const block = payload.subarray(start, end);
     if (isOwnParent) {
-      // Its fields still belong to the table.
-      this.#decoder.decode(block, ignoreField);
-      this.#refuse(stream, errorCode.protocolError);
+      this.#blocks.skip(block);
+      const port = this.#ports.get(stream);
+      if (port === undefined) this.#refuse(stream, errorCode.protocolError);
+      else this.#refuseOpen(port, errorCode.protocolError);
       return;
     }
     if ((flags & flag.endHeaders) !== 0) this.#onBlock(stream, isEnd, block);
-    else
-      this.#block = {
-        stream,
-        isEnd,
-        sinceMs: this.#activeMs,
-        parts: [Buffer.from(block)],
-        bytes: block.length,
-        frames: 0,
-      };
+    else this.#blocks.begin(stream, isEnd, block, this.#activeMs);
   }
 
   #onContinuation(flags: number, stream: number, payload: Buffer): void {
-    const block = this.#block;
-    if (block?.stream !== stream) throw new ConnectionError(errorCode.protocolError, 'nothing to continue');
-    block.bytes += payload.length;
-    if (++block.frames > mostContinuations || block.bytes > mostBlockBytes)
-      throw new ConnectionError(errorCode.enhanceYourCalm, 'header block too long');
-    block.parts.push(Buffer.from(payload));
-    if ((flags & flag.endHeaders) === 0) return;
-    this.#block = undefined;
-    const whole = Buffer.concat(block.parts);
-    for (const part of block.parts) part.fill(0);
-    this.#onBlock(stream, block.isEnd, whole);
-    whole.fill(0);
+    const block = this.#blocks.goOn(stream, payload, (flags & flag.endHeaders) !== 0);
+    if (block === undefined) return;
+    this.#onBlock(stream, block.isEnd, block.bytes);
+    block.bytes.fill(0);
   }
 
   #onBlock(stream: number, isEnd: boolean, block: Buffer): void {
@@ -363,7 +314,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
       return;
     }
     if (stream <= this.#lastStream) {
-      this.#decoder.decode(block, ignoreField);
+      this.#blocks.skip(block);
       const how = this.#closed.of(stream);
       if (how === 'reset') return;
       throw new ConnectionError(
@@ -371,7 +322,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
         'a stream number of the past',
       );
     }
-    const head = this.#readHead(block, isEnd);
+    const head = this.#blocks.read(block, isEnd);
     if (stream > this.#lastServed) return;
     this.#lastStream = stream;
     if (typeof head === 'string') {
@@ -386,7 +337,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
       return;
     }
     const opened = new StreamPort(this, stream, {
-      sendWindow: this.#streamSendWindow,
+      sendWindow: this.#bodies.streamWindow,
       receiveWindow: Math.max(this.#limits.streamWindowBytes, defaultWindowBytes),
       contentLength: head.contentLength,
       isRemoteEnded: isEnd,
@@ -396,32 +347,8 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     this.#events.onRequest(opened, head);
   }
 
-  /** A block of nothing but places in tables means the same as long as the tables do. */
-  #readHead(block: Buffer, isWhole: boolean): RequestHead | HeadProblem {
-    const { generation } = this.#decoder;
-    if (block.length <= mostRememberedBlockBytes) {
-      for (const known of this.#remembered) {
-        if (known.generation === generation && known.isWhole === isWhole && known.bytes.equals(block))
-          return known.head;
-      }
-    }
-    this.#heads.begin();
-    this.#decoder.decode(block, this.#heads.take);
-    const head = this.#heads.end(isWhole);
-    if (
-      typeof head === 'string' ||
-      block.length > mostRememberedBlockBytes ||
-      this.#decoder.generation !== generation ||
-      !block.every(isIndex)
-    )
-      return head;
-    if (this.#remembered.length === mostRememberedBlocks) this.#remembered.shift();
-    this.#remembered.push({ bytes: Buffer.from(block), generation, isWhole, head });
-    return head;
-  }
-
   #onTrailers(port: StreamPort, isEnd: boolean, block: Buffer): void {
-    this.#decoder.decode(block, ignoreField);
+    this.#blocks.skip(block);
     if (port.isRemoteEnded) {
       this.#refuseOpen(port, errorCode.streamClosed);
       return;
@@ -435,8 +362,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
 
   onDataBegin(stream: number, length: number): void {
     if (!this.#hasSettings) throw new ConnectionError(errorCode.protocolError, 'no SETTINGS first');
-    if (this.#block !== undefined)
-      throw new ConnectionError(errorCode.protocolError, 'a header block was broken off');
+    this.#blocks.expectNone();
     if (stream === 0 || stream > this.#lastStream) {
       if (stream !== 0 && stream > this.#lastServed) {
         this.#takeIn(length);
@@ -466,7 +392,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     if (this.#receiveWindow < 0) throw new ConnectionError(errorCode.flowControlError, 'window exceeded');
     this.#uncredited += length;
     if (this.#uncredited * 2 < this.#limits.windowBytes) return;
-    this.#sendWindowUpdate(0, this.#uncredited);
+    this.#writer.windowUpdate(0, this.#uncredited);
     this.#receiveWindow += this.#uncredited;
     this.#uncredited = 0;
   }
@@ -508,12 +434,10 @@ export class Http2Connection implements FrameHandler, PortKeeper {
   #onWindowUpdate(stream: number, payload: Buffer): void {
     if (payload.length !== 4) throw new ConnectionError(errorCode.frameSizeError, 'WINDOW_UPDATE');
     const more = readUint31(payload, 0);
+    if (more < leastUpdateBytes) this.#countIdleFrame();
     if (stream === 0) {
       if (more === 0) throw new ConnectionError(errorCode.protocolError, 'a window that does not grow');
-      this.#sendWindow += more;
-      if (this.#sendWindow > mostWindowBytes)
-        throw new ConnectionError(errorCode.flowControlError, 'window too large');
-      this.#pumpWaiting();
+      this.#bodies.widen(more);
       return;
     }
     const port = this.#ports.get(stream);
@@ -529,7 +453,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     }
     port.sendWindow += more;
     if (port.sendWindow > mostWindowBytes) this.#refuseOpen(port, errorCode.flowControlError);
-    else if (this.#waiting.has(port)) this.pump(port);
+    else if (this.#bodies.isWaiting(port)) this.pump(port);
   }
 
   #onSettings(flags: number, stream: number, payload: Buffer): void {
@@ -538,7 +462,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
       if (payload.length > 0) throw new ConnectionError(errorCode.frameSizeError, 'SETTINGS');
       const tableBytes = this.#unacknowledged.shift();
       if (tableBytes === undefined) this.#countIdleFrame();
-      else this.#decoder.limit(tableBytes);
+      else this.#blocks.limitTable(tableBytes);
       return;
     }
     if (payload.length % 6 !== 0) throw new ConnectionError(errorCode.frameSizeError, 'SETTINGS');
@@ -547,10 +471,8 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     this.#hasSettings = true;
     for (let at = 0; at < payload.length; at += 6)
       this.#onSetting(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
-    this.#out.wrote(
-      writeFrameHead(this.#out.room(frameHeadBytes), this.#out.at, 0, frameType.settings, flag.ack, 0),
-    );
-    this.#pumpWaiting();
+    this.#writer.acknowledgeSettings();
+    this.#bodies.pumpWaiting();
   }
 
   #onSetting(name: number, value: number): void {
@@ -560,13 +482,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
       throw new ConnectionError(errorCode.protocolError, 'MAX_FRAME_SIZE');
     if (name !== setting.initialWindowSize) return;
     if (value > mostWindowBytes) throw new ConnectionError(errorCode.flowControlError, 'INITIAL_WINDOW_SIZE');
-    const more = value - this.#streamSendWindow;
-    this.#streamSendWindow = value;
-    for (const port of this.#ports.values()) {
-      port.sendWindow += more;
-      if (port.sendWindow > mostWindowBytes)
-        throw new ConnectionError(errorCode.flowControlError, 'window too large');
-    }
+    this.#bodies.setStreamWindow(value, this.#ports.values());
   }
 
   #onPing(flags: number, stream: number, payload: Buffer): void {
@@ -580,7 +496,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     if (!this.#out.isStuck) this.#waitingPings = 0;
     else if (++this.#waitingPings > this.#limits.maxWaitingPings)
       throw new ConnectionError(errorCode.enhanceYourCalm, 'answers to PING are not taken');
-    this.#sendPing(flag.ack, payload);
+    this.#sendPing(true, payload);
   }
 
   #onReset(stream: number, payload: Buffer): void {
@@ -645,79 +561,24 @@ export class Http2Connection implements FrameHandler, PortKeeper {
   respond(port: StreamPort, status: number, headers: OutgoingHttpHeaders | undefined, isEnd: boolean): void {
     if (port.isClosed || this.#isEnded) return;
     this.#activeMs = performance.now();
-    const isFinal = status >= 200;
-    const room = this.#out.room(frameHeadBytes + headRoom(headers));
-    const from = this.#out.at;
-    let at = from + frameHeadBytes;
-    if (!this.#saidNoTable) room[at++] = noTable;
-    at = encodeHead(room, at, status, headers, isFinal);
-    this.#saidNoTable = true;
-    const length = at - from - frameHeadBytes;
-    /* Precondition: our own fields are far shorter. */
-    if (length > maxFrameBytes) throw new RangeError(`answer with ${length} bytes of fields`);
-    writeFrameHead(
-      room,
-      from,
-      length,
-      frameType.headers,
-      flag.endHeaders | (isEnd ? flag.endStream : 0),
-      port.id,
-    );
-    this.#out.wrote(at);
+    this.#writer.head(port.id, status, headers, isEnd);
     if (isEnd) this.#localEnd(port);
   }
 
   /** Sends what the windows take of what a port has; the rest waits. */
   pump(port: StreamPort): void {
-    const { unsent } = port;
-    if (unsent === undefined || port.isClosed || this.#isEnded) return;
-    const { bytes } = unsent;
-    const out = this.#out;
-    for (;;) {
-      const left = bytes.length - unsent.at;
-      const isQueueFull = left > mostCopiedBytes && this.#queuedBytes > mostQueuedBytes;
-      const length = isQueueFull ? 0 : Math.min(left, port.sendWindow, this.#sendWindow, maxFrameBytes);
-      if (length <= 0 && left > 0) {
-        this.#waiting.add(port);
-        return;
-      }
-      const isLast = length === left;
-      const isEnd = isLast && unsent.isEnd;
-      const isCopied = length <= mostCopiedBytes;
-      const room = out.room(frameHeadBytes + (isCopied ? length : 0));
-      let at = writeFrameHead(room, out.at, length, frameType.data, isEnd ? flag.endStream : 0, port.id);
-      if (isCopied) at += bytes.copy(room, at, unsent.at, unsent.at + length);
-      out.wrote(at);
-      if (!isCopied) {
-        out.refer(bytes.subarray(unsent.at, unsent.at + length));
-        this.#queuedBytes += length;
-        unsent.isReferred = true;
-      }
-      port.sendWindow -= length;
-      this.#sendWindow -= length;
-      unsent.at += length;
-      if (isLast) break;
-    }
+    const isEnd = port.unsent?.isEnd === true;
+    if (port.isClosed || this.#isEnded || !this.#bodies.pump(port)) return;
     this.#activeMs = performance.now();
-    port.unsent = undefined;
-    this.#waiting.delete(port);
-    if (unsent.isSecret) {
-      if (unsent.isReferred) out.wipeWhenSent(bytes);
-      else bytes.fill(0);
-    }
-    if (unsent.done !== undefined) out.whenSent(unsent.done);
-    if (unsent.isEnd) this.#localEnd(port);
+    if (isEnd) this.#localEnd(port);
   }
-
-  /** Long pieces on their way to the socket. */
-  #queuedBytes = 0;
 
   /** More of a body may come. */
   credit(port: StreamPort, bytes: number): void {
     port.uncredited += bytes;
     if (port.uncredited * 2 < this.#limits.streamWindowBytes || port.isRemoteEnded) return;
     port.receiveWindow += port.uncredited;
-    if (!port.isClosed && !this.#isEnded) this.#sendWindowUpdate(port.id, port.uncredited);
+    if (!port.isClosed && !this.#isEnded) this.#writer.windowUpdate(port.id, port.uncredited);
     port.uncredited = 0;
   }
 
@@ -745,7 +606,7 @@ export class Http2Connection implements FrameHandler, PortKeeper {
   #forget(port: StreamPort, how: Ending): void {
     port.isClosed = true;
     this.#ports.delete(port.id);
-    this.#waiting.delete(port);
+    this.#bodies.forget(port);
     this.#closed.add(port.id, how);
   }
 
@@ -753,57 +614,25 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     if (this.#isClosing && this.#ports.size === 0) this.#end();
   }
 
-  #pumpWaiting(): void {
-    // Each gets its turn: what one leaves of the window is the next one's.
-    for (const port of [...this.#waiting]) {
-      if (this.#sendWindow <= 0) return;
-      // Behind the others next time.
-      this.#waiting.delete(port);
-      this.pump(port);
-    }
-  }
-
   #sent(): void {
     this.#activeMs = performance.now();
-    if (!this.#out.isStuck) this.#queuedBytes = 0;
-    if (this.#waiting.size > 0 && !this.#isEnded) this.#pumpWaiting();
-  }
-
-  #sendSettings(settings: readonly (readonly [number, number])[]): void {
-    const length = settings.length * 6;
-    const out = this.#out.room(frameHeadBytes + length);
-    let at = writeFrameHead(out, this.#out.at, length, frameType.settings, 0, 0);
-    for (const [name, value] of settings) {
-      out[at] = 0;
-      out[at + 1] = name;
-      at = writeUint32(out, at + 2, value);
-    }
-    this.#out.wrote(at);
-  }
-
-  #sendWindowUpdate(stream: number, bytes: number): void {
-    const out = this.#out.room(frameHeadBytes + 4);
-    const at = writeFrameHead(out, this.#out.at, 4, frameType.windowUpdate, 0, stream);
-    this.#out.wrote(writeUint32(out, at, bytes));
+    if (!this.#isEnded) this.#bodies.sent();
   }
 
   #sendReset(stream: number, code: ErrorCode): void {
-    const out = this.#out.room(frameHeadBytes + 4);
-    const at = writeFrameHead(out, this.#out.at, 4, frameType.reset, 0, stream);
-    this.#out.wrote(writeUint32(out, at, code));
+    this.#writer.reset(stream, code);
     this.#boundControl();
   }
 
-  #sendPing(flags: number, payload: Buffer): void {
-    const out = this.#out.room(frameHeadBytes + 8);
-    const at = writeFrameHead(out, this.#out.at, 8, frameType.ping, flags, 0);
-    this.#out.wrote(at + payload.copy(out, at));
+  #sendPing(isAnswer: boolean, payload: Buffer): void {
+    this.#writer.ping(isAnswer, payload);
     this.#boundControl();
   }
 
   /** Nothing useful waits behind answers that nobody takes. */
   #boundControl(): void {
-    if (this.#out.isStuck && this.#out.waitingBytes > mostControlBytes + this.#queuedBytes) this.destroy();
+    if (this.#out.isStuck && this.#out.waitingBytes > mostControlBytes + this.#bodies.queuedBytes)
+      this.destroy();
   }
 
   // The end.
@@ -838,15 +667,4 @@ export class Http2Connection implements FrameHandler, PortKeeper {
     this.#isReported = true;
     this.#events.onClose();
   }
-}
-
-/** Longer pieces are named in place of copied. */
-const mostCopiedBytes = 2048;
-
-function ignoreField(_field: Field): void {
-  // The table takes it.
-}
-
-function isIndex(byte: number): boolean {
-  return byte >= 0x80 && byte < 0xff;
 }

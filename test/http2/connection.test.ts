@@ -173,6 +173,22 @@ t.test('a client that takes little at a time gets all, and costs little', { time
   t.equal((await bodyOf(streams[0]!)).length, 20 * mebibyte, 'and goes on when it is');
 });
 
+t.test('a window that the client makes smaller than what is on its way', { timeout: 30_000 }, async (t) => {
+  const session = connect(t, await start(t), { settings: { initialWindowSize: 100_000 } });
+  const stream = session.request({ ':method': 'POST', ':path': '/echo' });
+  const parts: Buffer[] = [];
+  stream.on('data', (part: Buffer) => parts.push(part));
+  stream.write(Buffer.alloc(30_000, 1));
+  t.ok(await within(3000, () => Buffer.concat(parts).length === 30_000));
+  session.settings({ initialWindowSize: 10 });
+  await once(session, 'localSettings');
+  const ended = once(stream, 'end');
+  stream.end();
+  await ended;
+  t.equal(Buffer.concat(parts).length, 30_000, 'ends whole');
+  t.equal((await bodyOf(session.request({ ':path': '/many/500' }))).length, 500, 'and the next has its own');
+});
+
 t.test('each request has its own fields, however they are packed', { timeout: 30_000 }, async (t) => {
   const session = connect(t, await start(t));
   await once(session, 'remoteSettings');
