@@ -160,10 +160,10 @@ t.test(
         if (name === 'byte by byte after a call') await pause(1);
         else if (name !== 'one after another') await pause(15);
       }
-        await within(3000, () => client.answers.some(({ body }) => body.includes('"hmac"')));
+      await within(3000, () => client.answers.some(({ body }) => body.includes('"hmac"')));
       const { answers } = client;
       t.match(answers.at(-1)?.body, /"hmac"/, `${name}: the last is answered last`);
-        const wanted = [...pieces.join('').matchAll(/(?:PUT|GET) (\/\S*) HTTP\/1\.1\r\nHost/g)]
+      const wanted = [...pieces.join('').matchAll(/(?:PUT|GET) (\/\S*) HTTP\/1\.1\r\nHost/g)]
         .filter((_, i, all) => !(name === 'a body that is a call' && i === 1 && all.length > 1))
         .map(([, path]) => path);
       t.equal(answers.length, wanted.length, `${name}: as many answers as calls`);
