@@ -107,10 +107,14 @@ try {
     for (const rival of [one, two]) await warmUp(rival, processScenarios.filter(wanted), shared);
     for (const scenario of processScenarios.filter(wanted)) {
       const [alone, paired] = await alternate(scenario, [one, two], shared);
-      processes.push({ scenario, one: alone!, two: paired! });
-      const ratio = (paired!.cpuUsPerRequest / alone!.cpuUsPerRequest).toFixed(2);
+      const full = { ...scenario, callers: 2 * scenario.callers, clients: 2 * scenario.clients };
+      const [pairedFull] = await alternate(full, [two], shared);
+      processes.push({ scenario, one: alone!, two: paired!, twoFull: pairedFull! });
+      const ratios = [paired!, pairedFull!].map(({ cpuUsPerRequest }) =>
+        (cpuUsPerRequest / alone!.cpuUsPerRequest).toFixed(2),
+      );
       progress(
-        `two processes, ${describe(scenario)}: CPU ${ratio} (${line(paired!)} against ${line(alone!)})`,
+        `two processes, ${describe(scenario)}: CPU ${ratios.join(', twice the callers ')} (${line(paired!)}, ${line(pairedFull!)} against ${line(alone!)})`,
       );
     }
     await stopAll();
