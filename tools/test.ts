@@ -1,8 +1,9 @@
 /**
  * All tests: `npm test`. `npm test -- FILE...` gives its arguments to tap.
  *
- * Three parts, because counting what is covered makes servers up to eight times slower. With coverage, two files at a time: everything but
- * test/attacks. Those bound time, so they run the program as it is shipped; the ones that compare times have the machine for themselves.
+ * In parts, because counting what is covered makes what is counted slower. With coverage, two files at a time: everything but test/real, whose
+ * servers are programs of their own, and test/attacks. Those bound time, so they run the program as it is shipped; the ones that compare
+ * times have the machine for themselves.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -40,6 +41,7 @@ if (built !== 0) process.exit(built);
 if (files.length > 0) process.exit(await tap(files));
 const codes = [
   await tap([]),
+  await tap(['--disable-coverage', ...globSync('test/real/*.test.ts').sort()]),
   await tap(['--disable-coverage', ...attacks.filter((file) => !alone.has(file))]),
   await tap(['--disable-coverage', '--jobs=1', ...attacks.filter((file) => alone.has(file))]),
 ];
